@@ -1,0 +1,16 @@
+"""Networks as pairs of pure functions, with the representation beside the logits.
+
+    model = models.resnet18(num_classes=10, mean=..., std=...)
+    params = model.init(key, x)
+    logits, features = model.apply(params, x)
+
+Images enter in [0, 1]; every network normalises them itself. `features` is the input of
+the last linear layer, the paper's g(x).
+"""
+
+from nrf.models.mlp import mlp
+from nrf.models.model import Model, Output
+from nrf.models.resnet import resnet18, resnet50
+from nrf.models.small import small
+
+__all__ = ["Model", "Output", "mlp", "resnet18", "resnet50", "small"]

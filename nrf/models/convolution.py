@@ -1,0 +1,155 @@
+"""Convolutions whose gradients are fast on CPUs too.
+
+    nn.Conv(features, kernel_size, conv_general_dilated=conv)
+
+XLA's CPU backend has fast forward convolutions and matrix products, and slow gradients
+of convolutions, above all inside loops (https://github.com/jax-ml/jax/issues/12868).
+Here both gradients are made of the two fast operations. Other backends keep their own.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+# Bytes of patches that the gradient to the weights holds at once, to stay in cache.
+_CHUNK = 4 * 2**20
+
+
+def conv(
+    lhs,
+    rhs,
+    window_strides,
+    padding,
+    lhs_dilation=None,
+    rhs_dilation=None,
+    dimension_numbers=None,
+    feature_group_count=1,
+    precision=None,
+    preferred_element_type=None,
+):
+    """`lax.conv_general_dilated`; without forward-mode derivatives on CPUs."""
+    dilations = (*(lhs_dilation or ()), *(rhs_dilation or ()))
+    if (
+        jax.default_backend() != "cpu"
+        or dimension_numbers != _NHWC
+        or any(dilation != 1 for dilation in dilations)
+        or feature_group_count != 1
+        or preferred_element_type is not None
+    ):
+        return lax.conv_general_dilated(
+            lhs,
+            rhs,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers,
+            feature_group_count,
+            precision=precision,
+            preferred_element_type=preferred_element_type,
+        )
+    size, strides = rhs.shape[:2], tuple(window_strides)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(lhs.shape[1:3], size, strides, padding)
+    if size == (1, 1) and not any(map(any, padding)):
+        # As stride 1: the gradient of a slice is cheaper than that of a strided window.
+        lhs, strides = lhs[:, :: strides[0], :: strides[1]], (1, 1)
+    return _conv(lhs, rhs, strides, tuple(map(tuple, padding)), precision)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _conv(x, kernel, strides, pads, precision):
+    return lax.conv_general_dilated(
+        x, kernel, strides, pads, dimension_numbers=_NHWC, precision=precision
+    )
+
+
+def _forward(x, kernel, strides, pads, precision):
+    return _conv(x, kernel, strides, pads, precision), (x, kernel)
+
+
+def _backward(strides, pads, precision, saved, g):
+    x, kernel = saved
+    dx = _gradient_to_x(x.shape, kernel, g, strides, pads, precision)
+    return dx, _gradient_to_kernel(x, kernel, g, strides, pads, precision)
+
+
+_conv.defvjp(_forward, _backward)
+
+
+def _gradient_to_x(shape, kernel, g, strides, pads, precision):
+    """A forward convolution of g with the flipped kernel.
+
+    With strides s it has stride 1 and s * s times the channels, one group for every
+    position of a pixel modulo s, which then become pixels. Dilating g by s instead
+    would be 4 times the arithmetic at s = 2.
+    """
+    (sh, sw), (kh, kw, ci, co) = strides, kernel.shape
+    th, tw = -(-kh // sh), -(-kw // sw)
+    kernel = jnp.pad(kernel, ((0, th * sh - kh), (0, tw * sw - kw), (0, 0), (0, 0)))
+    kernel = kernel.reshape(th, sh, tw, sw, ci, co)[::-1, :, ::-1]
+    kernel = kernel.transpose(0, 2, 5, 1, 3, 4).reshape(th, tw, co, sh * sw * ci)
+    # XLA would undo the flip, and run the slow convolution it knows instead.
+    kernel = lax.optimization_barrier(kernel)
+    sides = []
+    for axis, (s, t) in enumerate(((sh, th), (sw, tw))):
+        low, n = pads[axis][0], shape[1 + axis]
+        sides.append((t - 1 - low // s, (low + n - 1) // s + 1 - g.shape[1 + axis]))
+    dx = lax.conv_general_dilated(
+        g, kernel, (1, 1), sides, dimension_numbers=_NHWC, precision=precision
+    )
+    if strides != (1, 1):
+        b, h, w, _ = dx.shape
+        dx = dx.reshape(b, h, w, sh, sw, ci).transpose(0, 1, 3, 2, 4, 5)
+        dx = dx.reshape(b, h * sh, w * sw, ci)
+    top, left = pads[0][0] % sh, pads[1][0] % sw
+    return dx[:, top : top + shape[1], left : left + shape[2]]
+
+
+def _gradient_to_kernel(x, kernel, g, strides, pads, precision):
+    """Matrix products of shifted images with (shifted) g, over chunks of the batch."""
+    b, oh, ow, co = g.shape
+    (sh, sw), (kh, kw, ci, _) = strides, kernel.shape
+    # Shifting x alone makes kh * kw copies of it. Shifting x along W and g along H
+    # makes kw of x and kh of g, fewer unless g has many more channels.
+    shifts = -(-kh // sh) if kh * kw * ci > kw * sh * ci + kh * co else 1
+    rows = sh if shifts > 1 else kh
+    height = oh + shifts - 1
+
+    def chunk(x, g):
+        n = len(x)
+        spare = max(0, (height - 1) * sh + rows - x.shape[1] - pads[0][0])
+        pad_h = (pads[0][0], spare)
+        pad_w = (pads[1][0], max(0, (ow - 1) * sw + kw - x.shape[2] - pads[1][0]))
+        x = jnp.pad(x, ((0, 0), pad_h, pad_w, (0, 0)))
+        x = jnp.concatenate(
+            [
+                x[:, i : i + (height - 1) * sh + 1 : sh, j : j + (ow - 1) * sw + 1 : sw]
+                for i in range(rows)
+                for j in range(kw)
+            ],
+            axis=-1,
+        )
+        g = jnp.pad(g, ((0, 0), (shifts - 1, shifts - 1), (0, 0), (0, 0)))
+        g = [g[:, shifts - 1 - t :][:, :height] for t in range(shifts)]
+        g = jnp.concatenate(g, axis=-1)
+        product = lax.dot_general(
+            x.reshape(n * height * ow, rows * kw * ci),
+            g.reshape(n * height * ow, shifts * co),
+            (((0,), (0,)), ((), ())),
+            precision=precision,
+            preferred_element_type=jnp.float32,
+        )
+        product = product.reshape(rows, kw, ci, shifts, co).transpose(3, 0, 1, 2, 4)
+        return product.reshape(shifts * rows, kw, ci, co)[:kh]
+
+    patch = height * ow * (rows * kw * ci + shifts * co) * x.dtype.itemsize
+    n = max(1, min(b, _CHUNK // patch))
+    count, rest = divmod(b, n)
+    total = chunk(x[:rest], g[:rest]) if rest else jnp.zeros(kernel.shape, jnp.float32)
+    parts = [a[rest:].reshape(count, n, *a.shape[1:]) for a in (x, g)]
+    total, _ = lax.scan(lambda t, part: (t + chunk(*part), None), total, parts)
+    return total.astype(kernel.dtype)

@@ -1,0 +1,108 @@
+"""What the rest of the package knows of a network, and the parts they all share."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from nrf.models.convolution import conv
+from nrf.types import Images, Key, Params
+
+
+class Output(NamedTuple):
+    logits: jax.Array  # [B, K] float32
+    features: jax.Array  # [B, D] float32, the input of the last linear layer
+
+
+class Model(NamedTuple):
+    """A network as pure functions of all its variables.
+
+    `apply` uses the running statistics of BatchNorm, as attacks and evaluation must;
+    `train` uses those of the batch and returns the variables with updated ones.
+    """
+
+    init: Callable[[Key, Images], Params]
+    apply: Callable[[Params, Images], Output]
+    train: Callable[[Params, Images], tuple[Output, Params]]
+
+
+class Body(nn.Module):
+    """Base of the networks: normalised images in, `Output` out.
+
+    Attributes:
+      num_classes: K.
+      mean, std: Per channel (or one for all), in [0, 1] pixels.
+      dtype: Of the computation; parameters, statistics and outputs stay float32.
+      identity_relu: Send the gradient through the last ReLU as if it were the
+        identity, so that dead units can be matched (the authors' `fake_relu`).
+    """
+
+    num_classes: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    dtype: jnp.dtype = jnp.float32
+    identity_relu: bool = False
+
+    def normalise(self, x):
+        # [1, 1, 1, C or 1]: the package runs with rank promotion forbidden.
+        mean = jnp.asarray(self.mean, x.dtype).reshape(1, 1, 1, -1)
+        std = jnp.asarray(self.std, x.dtype).reshape(1, 1, 1, -1)
+        return ((x - mean) / std).astype(self.dtype)
+
+    def conv(self, width, kernel=3, stride=1):
+        return nn.Conv(
+            width,
+            (kernel, kernel),
+            (stride, stride),
+            padding=kernel // 2,
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.he_normal(),
+            conv_general_dilated=conv,
+        )
+
+    def norm(self, train, scale_init=nn.initializers.ones):
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+            scale_init=scale_init,
+        )
+
+    def last_relu(self, x):
+        return identity_gradient_relu(x) if self.identity_relu else nn.relu(x)
+
+    def output(self, features):
+        features = features.astype(jnp.float32)
+        return Output(nn.Dense(self.num_classes)(features), features)
+
+
+@jax.custom_jvp
+def identity_gradient_relu(x):
+    return nn.relu(x)
+
+
+identity_gradient_relu.defjvp(lambda x, dx: (nn.relu(x[0]), dx[0]))
+
+
+def functional(module: Body) -> Model:
+    """`module` as a `Model`; its `__call__(x, train)` returns an `Output`."""
+
+    def train(params, x):
+        return module.apply(params, x, train=True, mutable=["batch_stats"])
+
+    def init(key, x):
+        return jax.jit(lambda key: module.init(key, x, train=False))(key)
+
+    def merge(params, x):
+        output, updated = train(params, x)
+        return output, {**params, **updated}
+
+    return Model(
+        init=init,
+        apply=lambda params, x: module.apply(params, x, train=False),
+        train=merge,
+    )

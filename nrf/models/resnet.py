@@ -1,0 +1,72 @@
+"""ResNet-18 and ResNet-50 in CIFAR form (https://arxiv.org/abs/1512.03385).
+
+The stem is one 3x3 convolution of stride 1 without max-pooling, as in the authors'
+library, so that 32x32 images reach the last stage at 4x4.
+"""
+
+from collections.abc import Sequence
+
+from flax import linen as nn
+
+from nrf.models.model import Body, Model, functional
+
+
+class ResNet(Body):
+    """Four stages of residual blocks.
+
+    Attributes:
+      blocks: Residual blocks in each stage.
+      bottleneck: 1x1, 3x3, 1x1 convolutions with fourfold output (ResNet-50) instead of
+        two 3x3 ones (ResNet-18).
+      width: Channels of the first stage, doubled by every later one; 64 as published.
+    """
+
+    blocks: Sequence[int] = (2, 2, 2, 2)
+    bottleneck: bool = False
+    width: int = 64
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = self.normalise(x)
+        x = nn.relu(self.norm(train)(self.conv(self.width)(x)))
+        for stage, blocks in enumerate(self.blocks):
+            for block in range(blocks):
+                last = stage == len(self.blocks) - 1 and block == blocks - 1
+                relu = self.last_relu if last else nn.relu
+                stride = 2 if stage > 0 and block == 0 else 1
+                x = relu(self.residual(x, self.width * 2**stage, stride, train))
+        return self.output(x.mean((1, 2)))
+
+    def residual(self, x, width, stride, train):
+        if self.bottleneck:
+            layers = [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)]
+        else:
+            layers = [(width, 3, stride), (width, 3, 1)]
+        y = x
+        for channels, kernel, step in layers[:-1]:
+            y = nn.relu(self.norm(train)(self.conv(channels, kernel, step)(y)))
+        channels, kernel, step = layers[-1]
+        y = self.norm(train)(self.conv(channels, kernel, step)(y))
+        if x.shape != y.shape:
+            x = self.norm(train)(self.conv(channels, 1, stride)(x))
+        return x + y
+
+
+def resnet18(num_classes: int, *, mean, std, width: int = 64, **options) -> Model:
+    """ResNet-18 with features [B, 8 * width]; options as in `nrf.models.model.Body`."""
+    return functional(ResNet(num_classes, mean=mean, std=std, width=width, **options))
+
+
+def resnet50(num_classes: int, *, mean, std, width: int = 64, **options) -> Model:
+    """ResNet-50 with features [B, 32 * width]; options as in `nrf.models.model.Body`."""
+    return functional(
+        ResNet(
+            num_classes,
+            mean=mean,
+            std=std,
+            blocks=(3, 4, 6, 3),
+            bottleneck=True,
+            width=width,
+            **options,
+        )
+    )

@@ -1,0 +1,48 @@
+"""A small convolutional network, for laptops and small images."""
+
+from collections.abc import Sequence
+
+from flax import linen as nn
+
+from nrf.models.model import Body, Model, functional
+
+
+class Small(Body):
+    """For every width a 3x3 convolution, BatchNorm and ReLU; halved sizes in between.
+
+    The image is halved by average pooling, not by strides: strided convolutions have
+    slow gradients on CPUs.
+
+    Attributes:
+      widths: Channels of each convolution.
+      patch: Side of the squares of pixels that the first convolution sees as the
+        channels of one; 1 for pixels. 2 saves most of the time on 32x32 images.
+    """
+
+    widths: Sequence[int] = (32, 64, 128)
+    patch: int = 1
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = self.normalise(x)
+        b, h, w, c = x.shape
+        p = self.patch
+        if h % p or w % p:
+            raise ValueError(f"images of {h} x {w} have no whole {p} x {p} patches.")
+        x = x.reshape(b, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
+        x = x.reshape(b, h // p, w // p, p * p * c)
+        for width in self.widths[:-1]:
+            x = nn.relu(self.norm(train)(self.conv(width)(x)))
+            x = nn.avg_pool(x, (2, 2), (2, 2))
+        x = self.last_relu(self.norm(train)(self.conv(self.widths[-1])(x)))
+        return self.output(x.mean((1, 2)))
+
+
+def small(num_classes: int, *, widths: Sequence[int], mean, std, **options) -> Model:
+    """A plain CNN with one convolution per entry of `widths`; features [B, widths[-1]].
+
+    `mean`, `std` and `options` are the attributes of `nrf.models.model.Body`.
+    """
+    return functional(
+        Small(num_classes, mean=mean, std=std, widths=tuple(widths), **options)
+    )

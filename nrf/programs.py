@@ -1,0 +1,133 @@
+"""From a config to functions: networks, attacks, optimizers, and all of them compiled.
+
+The only module beside `nrf.experiment` that reads configs.
+"""
+
+import functools
+
+import jax.numpy as jnp
+import optax
+
+from nrf import attacks, data, evaluate, losses, models, synthesize
+from nrf import train as training
+from nrf.config import PGD, Experiment, Network, Training
+from nrf.models import Model
+from nrf.types import Attack, Loss
+
+_THREATS = {"l2": attacks.l2, "linf": attacks.linf}
+
+
+def network(settings: Network, num_classes: int, *, identity_relu=False) -> Model:
+    """The model that the settings describe."""
+    shapes = {
+        "small": {"widths": settings.widths, "patch": settings.patch},
+        "mlp": {"widths": settings.widths},
+    }
+    shape = shapes.get(settings.name, {"width": settings.width})
+    return getattr(models, settings.name)(
+        num_classes,
+        mean=settings.mean,
+        std=settings.std,
+        dtype=jnp.dtype(settings.dtype),
+        identity_relu=identity_relu,
+        **shape,
+    )
+
+
+def attack(settings: PGD, loss: Loss) -> Attack:
+    """The attack that the settings describe, climbing `loss`."""
+    return attacks.pgd(
+        loss,
+        _THREATS[settings.norm](settings.epsilon),
+        steps=settings.steps,
+        step_size=settings.step_size,
+        random_start=settings.random_start,
+        restarts=settings.restarts,
+        keep_best=settings.keep_best,
+    )
+
+
+def optimizer(settings: Training, steps: int) -> optax.GradientTransformation:
+    """SGD with Nesterov momentum; weight decay on all parameters, as the paper's."""
+    warmup = round(settings.warmup * steps)
+    rate = settings.learning_rate
+    if settings.schedule == "cosine":
+        schedule = optax.warmup_cosine_decay_schedule(0, rate, warmup, steps)
+    elif settings.schedule == "triangle":
+        schedule = optax.join_schedules(
+            [
+                optax.linear_schedule(0, rate, warmup),
+                optax.linear_schedule(rate, 0, steps - warmup),
+            ],
+            [warmup],
+        )
+    else:
+        drops = {round(drop * steps): 0.1 for drop in settings.drops}
+        schedule = optax.piecewise_constant_schedule(rate, drops)
+    return optax.chain(
+        optax.add_decayed_weights(settings.weight_decay),
+        optax.sgd(schedule, settings.momentum or None, nesterov=True),
+    )
+
+
+class Programs:
+    """The compiled functions of one experiment, shared by its seeds and networks."""
+
+    def __init__(self, config: Experiment, num_classes: int):
+        self.config = config
+        build = functools.partial(network, config.network, num_classes)
+        self.model = build()
+        loss = losses.cross_entropy(self.model.apply)
+        evaluation, matching = config.evaluation, config.matching
+        mislabelling = config.mislabelling
+
+        def attack_at(epsilon):
+            return attacks.pgd(
+                loss,
+                _THREATS[evaluation.norm](epsilon),
+                steps=evaluation.steps,
+                step_size=epsilon * evaluation.crossings / evaluation.steps,
+                random_start=evaluation.restarts > 1,
+                restarts=evaluation.restarts,
+            )
+
+        self.loss = loss
+        self.correct = evaluate.make_correct(self.model.apply)
+        self.robustly_correct = evaluate.make_correct(self.model.apply, attack_at)
+        self.match = synthesize.make_robustify(
+            build(identity_relu=matching.identity_relu).apply,
+            lambda loss: attacks.pgd(
+                loss,
+                attacks.free(),
+                steps=matching.steps,
+                step_size=matching.step_size,
+            ),
+        )
+        toward = build(identity_relu=mislabelling.identity_relu)
+        self.perturb = synthesize.make_mislabel(
+            toward.apply,
+            attack(
+                mislabelling.attack, losses.negate(losses.cross_entropy(toward.apply))
+            ),
+        )
+
+    @functools.cache  # noqa: B019  (lives as long as the run)
+    def trainer(self, settings: Training, examples: int):
+        """Optimizer, and compiled update, for that many training examples."""
+        chain = optimizer(settings, settings.epochs * (examples // settings.batch_size))
+        augment = functools.partial(data.augment, pad=settings.pad, flip=settings.flip)
+        step = training.make_step(
+            self.model,
+            chain,
+            attack=attack(settings.attack, self.loss) if settings.attack else None,
+            augment=augment,
+        )
+        return chain, training.make_update(step)
+
+    @functools.cache  # noqa: B019
+    def holdout_correct(self, settings: Training):
+        """What a held-out part is judged by: the attack trained with, if any."""
+        if settings.attack is None:
+            return self.correct
+        pgd = attack(settings.attack, self.loss)
+        return evaluate.make_correct(self.model.apply, lambda epsilon: pgd)

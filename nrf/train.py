@@ -1,0 +1,149 @@
+"""Standard and adversarial training: one step, and epochs of it."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from nrf import devices
+from nrf.data import Dataset, batch_indices
+from nrf.models import Model
+from nrf.types import Attack, Images, Key, Labels, Params, check_images, check_labels
+
+
+class State(NamedTuple):
+    """Everything that training changes, and nothing else: arrays only."""
+
+    step: jax.Array  # Scalar int32.
+    params: Params
+    opt_state: optax.OptState
+
+
+class Metrics(NamedTuple):
+    """Of the images trained on: adversarial ones in adversarial training."""
+
+    loss: jax.Array
+    accuracy: jax.Array
+
+
+Augment = Callable[[Key, Images], Images]
+Step = Callable[[Key, State, Images, Labels], tuple[State, Metrics]]
+
+
+def init(
+    key: Key, model: Model, optimizer: optax.GradientTransformation, x: Images
+) -> State:
+    """A fresh network for images like `x` [B, H, W, C]."""
+    params = model.init(key, x)
+    return State(jnp.zeros((), jnp.int32), params, optimizer.init(params["params"]))
+
+
+def make_step(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    *,
+    attack: Attack | None = None,
+    augment: Augment | None = None,
+) -> Step:
+    """One update on a batch, as a pure function step(key, state, x, y).
+
+    The key may be the same for all steps: the step's number is folded into it. With an
+    `attack`, the update is made at the attacked images (https://arxiv.org/abs/1706.06083);
+    the attack sees the network with its running statistics.
+    """
+
+    def step(key, state, x, y):
+        key_augment, key_attack = jax.random.split(jax.random.fold_in(key, state.step))
+        if augment is not None:
+            x = augment(key_augment, x)
+        if attack is not None:
+            x = attack(jax.random.split(key_attack, len(x)), state.params, x, y)
+
+        def loss(weights):
+            # Only "params" are optimised: weight decay must not shrink statistics.
+            output, params = model.train({**state.params, "params": weights}, x)
+            losses = optax.softmax_cross_entropy_with_integer_labels(output.logits, y)
+            return losses.mean(), (output, params)
+
+        (value, (output, params)), gradient = jax.value_and_grad(loss, has_aux=True)(
+            state.params["params"]
+        )
+        updates, opt_state = optimizer.update(
+            gradient, state.opt_state, state.params["params"]
+        )
+        weights = optax.apply_updates(state.params["params"], updates)
+        accuracy = jnp.mean(jnp.argmax(output.logits, -1) == y)
+        state = State(state.step + 1, {**params, "params": weights}, opt_state)
+        return state, Metrics(value, accuracy)
+
+    return step
+
+
+def make_update(step: Step) -> Callable:
+    """`step` on the examples `index` [B] of a data set on the devices, compiled."""
+
+    def update(key, state, images, labels, index):
+        return step(key, state, images[index], labels[index])
+
+    return jax.jit(update)
+
+
+def epochs(
+    key: Key,
+    state: State,
+    update: Callable,
+    dataset: Dataset,
+    *,
+    count: int,
+    batch_size: int,
+    mesh: Mesh,
+    tick: Callable[[int], None] = lambda examples: None,
+) -> Iterator[tuple[State, Metrics]]:
+    """Trains by `update` from `make_update`; yields state and mean metrics per epoch.
+
+    The data set is copied to every device once. Each epoch visits it in an order that
+    depends on the key and the epoch alone; a last incomplete batch is left out.
+
+    Raises:
+      ValueError: the data set does not fit the labels, images or batch size promised.
+      FloatingPointError: the loss is not finite.
+    """
+    check_images(dataset.images)
+    check_labels(dataset.labels, dataset.num_classes)
+    devices.check_batch(mesh, batch_size)
+    key_order, key_step = jax.random.split(key)
+    seed = int.from_bytes(np.asarray(jax.random.key_data(key_order)).tobytes(), "big")
+    images, labels = devices.copy(mesh, (dataset.images, dataset.labels))
+    key_step, state = devices.copy(mesh, (key_step, state))
+    finite = math.nan
+    for epoch in range(count):
+        order = batch_indices(seed, epoch, len(dataset.labels), batch_size)
+        history: list[Metrics] = []
+        pending = None
+        for index in (*order, None):
+            metrics = None
+            if index is not None:
+                index = devices.split(mesh, index)
+                state, metrics = update(key_step, state, images, labels, index)
+            # Looked at one step late, so that the devices never wait for the host.
+            if pending is not None:
+                history.append(jax.device_get(pending))
+                if not math.isfinite(history[-1].loss):
+                    number = epoch * len(order) + len(history)
+                    raise FloatingPointError(
+                        f"loss is {history[-1].loss} at step {number} "
+                        f"(last finite loss: {finite:.4g}); "
+                        "a smaller learning rate or a longer warm-up may help."
+                    )
+                finite = float(history[-1].loss)
+                tick(batch_size)
+            pending = metrics
+        yield (
+            state,
+            Metrics(*(np.mean(values) for values in zip(*history, strict=True))),
+        )

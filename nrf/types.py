@@ -1,0 +1,71 @@
+"""The vocabulary of the package, and the check that images are images.
+
+Letters used for sizes everywhere: N examples of a data set, B of a batch, H x W pixels
+of C channels, K classes, D features.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Key = jax.Array  # A typed key from `jax.random.key`; its receiver consumes it.
+# [B] one key per example, folded from the example's index in its data set, so that no
+# result depends on batch size or on the number of devices.
+Keys = jax.Array
+Params = Any  # All Flax variables of a network: {"params": ..., "batch_stats": ...}.
+Images = jax.Array  # [B, H, W, C] float32 in [0, 1].
+Labels = jax.Array  # [B] int32 in 0 .. K - 1.
+# loss(params, x, y) -> [B]; y is labels, or features [B, D] to be matched.
+Loss = Callable[[Params, Images, Any], jax.Array]
+# attack(keys, params, x, y) -> x_adv, like x.
+Attack = Callable[[Keys, Params, Images, Any], Images]
+
+
+def is_traced(x: Any) -> bool:
+    """Whether `x` has no value yet: it is an argument of a function under `jax.jit`."""
+    return isinstance(x, jax.core.Tracer)
+
+
+def check_images(x: Any) -> None:
+    """Raises ValueError unless `x` is float [B, H, W, C], with values in [0, 1].
+
+    Values can only be seen outside `jax.jit`; under it, rank and type are checked.
+    """
+    if x.ndim != 4:
+        raise ValueError(
+            f"images must be [B, H, W, C], got shape {tuple(x.shape)}; "
+            "for a single image write x[None]."
+        )
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(
+            f"images must be floating point in [0, 1], got {x.dtype}; "
+            "for 8-bit images write x / 255."
+        )
+    if is_traced(x) or not x.size:
+        return
+    low, high = float(x.min()), float(x.max())
+    if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
+        raise ValueError(
+            f"images must lie in [0, 1], got values from {low:g} to {high:g}; "
+            "divide 8-bit values by 255, and leave normalisation to the model."
+        )
+
+
+def check_labels(y: Any, num_classes: int) -> None:
+    """Raises ValueError unless `y` is integer [B] in 0 .. num_classes - 1."""
+    if y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
+        raise ValueError(
+            f"labels must be integers [B], got {y.dtype} {tuple(y.shape)}; "
+            "for one-hot labels write y.argmax(-1)."
+        )
+    if is_traced(y) or not y.size:
+        return
+    low, high = int(np.min(y)), int(np.max(y))
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"labels must be in 0 .. {num_classes - 1} for {num_classes} classes, "
+            f"got {low} .. {high}; do they count from 1, or is num_classes too small?"
+        )
