@@ -3,10 +3,11 @@
     pip install torch==2.13.0
     python benchmarks/attack_speed.py
 
-About ten minutes on two cores. The same weights, images, threads and arithmetic on both
-sides: checked, by comparing the images they make. PyTorch runs eagerly in channels_last.
-The two take turns, so that whatever else the machine does slows both; the ratio is the
-median over rounds of PyTorch's time by ours. Writes attack_speed.json beside this file.
+Both sides have the same weights, images, threads and arithmetic, which is checked by
+comparing the images they make. PyTorch runs eagerly, in channels_last. The two take
+turns, so that whatever else the machine does slows both, though not equally: run it on
+an idle machine. The ratio is the median over rounds of PyTorch's time by ours. Writes
+attack_speed.json beside this file.
 """
 
 import argparse
@@ -31,7 +32,7 @@ CLASSES, STEPS, TRAINING_STEPS = 10, 10, 7
 EPSILON, STEP_SIZE, RATE, MOMENTUM, DECAY = 0.5, 0.1, 0.01, 0.9, 5e-4
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WIDTHS = (32, 64, 128)
-BATCH = {"small": 256, "resnet18": 32}
+BATCH = {"small": 256, "resnet18": 16}
 
 
 class Normalise(nn.Module):
@@ -244,6 +245,7 @@ def main():
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
+    load = round(os.getloadavg()[0], 1)
     print(f"images x steps per second, median of {options.rounds} rounds")
     print(f"{'network':10}{'task':10}{'jax':>8}{'torch':>8}{'ratio':>8}")
     rows = []
@@ -253,7 +255,7 @@ def main():
             print("{network:10}{task:10}{jax:8}{torch:8}{ratio:8.2f}".format(**row))
     result = {
         "unit": "images x steps per second",
-        "machine": {"cpu": cpu(), "cores": cores},
+        "machine": {"cpu": cpu(), "cores": cores, "load_before": load},
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,

@@ -46,7 +46,9 @@ def check_images(x: Any) -> None:
         )
     if is_traced(x) or not x.size:
         return
-    low, high = float(x.min()), float(x.max())
+    # NumPy, because jnp would trace even known values inside of `jax.jit`.
+    pixels = np.asarray(x)
+    low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
         raise ValueError(
             f"images must lie in [0, 1], got values from {low:g} to {high:g}; "

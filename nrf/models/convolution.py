@@ -5,6 +5,9 @@
 XLA's CPU backend has fast forward convolutions and matrix products, and slow gradients
 of convolutions, above all inside loops (https://github.com/jax-ml/jax/issues/12868).
 Here both gradients are made of the two fast operations. Other backends keep their own.
+
+On two cores the gradient to the weights of 64 -> 64 channels at 32x32 takes 0.25 s
+for 128 images instead of 2.5 s, and that of 3 -> 32 channels 40 ms instead of 130 ms.
 """
 
 import functools
@@ -14,7 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 
 _NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-# Bytes of patches that the gradient to the weights holds at once, to stay in cache.
+# Bytes of copies of the images that the gradient to the weights holds at once, to stay
+# in cache: 2 to 3 times as fast as all at once; 1 MiB and 16 MiB are slower.
 _CHUNK = 4 * 2**20
 
 
@@ -81,43 +85,39 @@ _conv.defvjp(_forward, _backward)
 
 
 def _gradient_to_x(shape, kernel, g, strides, pads, precision):
-    """A forward convolution of g with the flipped kernel.
-
-    With strides s it has stride 1 and s * s times the channels, one group for every
-    position of a pixel modulo s, which then become pixels. Dilating g by s instead
-    would be 4 times the arithmetic at s = 2.
-    """
-    (sh, sw), (kh, kw, ci, co) = strides, kernel.shape
-    th, tw = -(-kh // sh), -(-kw // sw)
-    kernel = jnp.pad(kernel, ((0, th * sh - kh), (0, tw * sw - kw), (0, 0), (0, 0)))
-    kernel = kernel.reshape(th, sh, tw, sw, ci, co)[::-1, :, ::-1]
-    kernel = kernel.transpose(0, 2, 5, 1, 3, 4).reshape(th, tw, co, sh * sw * ci)
-    # XLA would undo the flip, and run the slow convolution it knows instead.
-    kernel = lax.optimization_barrier(kernel)
+    """A forward convolution of g with the flipped kernel, g dilated by the strides."""
+    # XLA would undo the flip, and run the slow convolution that it knows instead.
+    flipped = lax.optimization_barrier(kernel[::-1, ::-1].swapaxes(2, 3))
     sides = []
-    for axis, (s, t) in enumerate(((sh, th), (sw, tw))):
-        low, n = pads[axis][0], shape[1 + axis]
-        sides.append((t - 1 - low // s, (low + n - 1) // s + 1 - g.shape[1 + axis]))
-    dx = lax.conv_general_dilated(
-        g, kernel, (1, 1), sides, dimension_numbers=_NHWC, precision=precision
+    for axis, stride in enumerate(strides):
+        before = kernel.shape[axis] - 1 - pads[axis][0]
+        width = (g.shape[1 + axis] - 1) * stride + 1
+        sides.append(
+            (before, shape[1 + axis] + kernel.shape[axis] - 1 - width - before)
+        )
+    return lax.conv_general_dilated(
+        g,
+        flipped,
+        (1, 1),
+        sides,
+        lhs_dilation=strides,
+        dimension_numbers=_NHWC,
+        precision=precision,
     )
-    if strides != (1, 1):
-        b, h, w, _ = dx.shape
-        dx = dx.reshape(b, h, w, sh, sw, ci).transpose(0, 1, 3, 2, 4, 5)
-        dx = dx.reshape(b, h * sh, w * sw, ci)
-    top, left = pads[0][0] % sh, pads[1][0] % sw
-    return dx[:, top : top + shape[1], left : left + shape[2]]
 
 
 def _gradient_to_kernel(x, kernel, g, strides, pads, precision):
     """Matrix products of shifted images with (shifted) g, over chunks of the batch."""
     b, oh, ow, co = g.shape
     (sh, sw), (kh, kw, ci, _) = strides, kernel.shape
-    # Shifting x alone makes kh * kw copies of it. Shifting x along W and g along H
-    # makes kw of x and kh of g, fewer unless g has many more channels.
+    # Copying costs as much as multiplying. Shifting x alone takes kh * kw copies of it.
+    # Shifting x along W and g along H takes kw of x and kh of g, which is fewer unless
+    # g has many more channels, and 1.3 times as fast at 64 -> 64. With strides, rows of
+    # x that move together replace some of the shifts of g.
     shifts = -(-kh // sh) if kh * kw * ci > kw * sh * ci + kh * co else 1
     rows = sh if shifts > 1 else kh
     height = oh + shifts - 1
+    wide = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
 
     def chunk(x, g):
         n = len(x)
@@ -141,7 +141,7 @@ def _gradient_to_kernel(x, kernel, g, strides, pads, precision):
             g.reshape(n * height * ow, shifts * co),
             (((0,), (0,)), ((), ())),
             precision=precision,
-            preferred_element_type=jnp.float32,
+            preferred_element_type=wide,
         )
         product = product.reshape(rows, kw, ci, shifts, co).transpose(3, 0, 1, 2, 4)
         return product.reshape(shifts * rows, kw, ci, co)[:kh]
@@ -149,7 +149,7 @@ def _gradient_to_kernel(x, kernel, g, strides, pads, precision):
     patch = height * ow * (rows * kw * ci + shifts * co) * x.dtype.itemsize
     n = max(1, min(b, _CHUNK // patch))
     count, rest = divmod(b, n)
-    total = chunk(x[:rest], g[:rest]) if rest else jnp.zeros(kernel.shape, jnp.float32)
+    total = chunk(x[:rest], g[:rest]) if rest else jnp.zeros(kernel.shape, wide)
     parts = [a[rest:].reshape(count, n, *a.shape[1:]) for a in (x, g)]
     total, _ = lax.scan(lambda t, part: (t + chunk(*part), None), total, parts)
     return total.astype(kernel.dtype)

@@ -1,0 +1,310 @@
+"""Attacks against closed forms, their promises, and an independent implementation."""
+
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import parameterized
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from nrf import attacks, losses, models
+
+SHAPE = (6, 5, 4, 3)
+
+
+def linear_loss(w, x, y):
+    """Every threat's worst case is known: straight along y * w."""
+    return y * jnp.einsum("hwc,bhwc->b", w, x)
+
+
+def keys(count):
+    return attacks.example_keys(jax.random.key(7), jnp.arange(count))
+
+
+def threats():
+    return parameterized.named_parameters(
+        ("linf", attacks.linf, np.inf, 0.1), ("l2", attacks.l2, 2, 0.7)
+    )
+
+
+def small_network():
+    model = models.small(3, widths=(4, 6), mean=(0.5,), std=(0.25,))
+    x = jax.random.uniform(jax.random.key(0), (8, 8, 8, 1))
+    return model, model.init(jax.random.key(1), x), x, jnp.arange(8, dtype=jnp.int32) % 3
+
+
+class LinearTest(chex.TestCase, parameterized.TestCase):
+    """On a linear loss, where the worst case has a closed form."""
+
+    def setUp(self):
+        super().setUp()
+        key_w, key_x = jax.random.split(jax.random.key(0))
+        self.w = jax.random.normal(key_w, SHAPE[1:])
+        # Far enough from 0 and 1 for the pixels not to matter.
+        self.x = jax.random.uniform(key_x, SHAPE, minval=0.4, maxval=0.6)
+        self.y = jnp.array([1.0, -1.0, 1.0, 1.0, -1.0, -1.0])
+
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.product(
+        case=[("linf", np.inf, 0.1), ("l2", 2, 0.3)], random_start=[True, False]
+    )
+    def test_reaches_the_worst_case(self, case, random_start):
+        norm, order, epsilon = case
+        attack = attacks.pgd(
+            linear_loss,
+            getattr(attacks, norm)(epsilon),
+            steps=30,
+            step_size=epsilon / 3,
+            random_start=random_start,
+        )
+        x_adv = self.variant(attack)(keys(6), self.w, self.x, self.y)
+        gain = linear_loss(self.w, x_adv - self.x, self.y)
+        dual = 1 if order == np.inf else 2
+        best = epsilon * np.linalg.norm(self.w.ravel(), dual)
+        np.testing.assert_allclose(gain, np.full(6, best), rtol=1e-4)
+
+    def test_negated_loss_goes_the_other_way(self):
+        attack = attacks.pgd(
+            losses.negate(linear_loss), attacks.l2(0.3), steps=30, step_size=0.1
+        )
+        x_adv = attack(keys(6), self.w, self.x, self.y)
+        gain = linear_loss(self.w, x_adv - self.x, self.y)
+        best = -0.3 * np.linalg.norm(self.w)
+        np.testing.assert_allclose(gain, np.full(6, best), rtol=1e-4)
+
+    def test_free_threat_reaches_the_corner_of_the_pixels(self):
+        attack = attacks.pgd(linear_loss, attacks.free(), steps=200, step_size=0.5)
+        x_adv = attack(keys(6), self.w, self.x, self.y)
+        corner = (self.w[None] * self.y[:, None, None, None] > 0).astype(jnp.float32)
+        np.testing.assert_allclose(x_adv, corner, atol=1e-6)
+
+    @threats()
+    def test_clips_to_pixels_at_every_step(self, threat, order, epsilon):
+        x = jnp.round(self.x)  # On the box, so that half of all moves are forbidden.
+        attack = attacks.pgd(linear_loss, threat(epsilon), steps=5, step_size=epsilon)
+        x_adv = attack(keys(6), self.w, x, self.y)
+        self.assertBetween(float(x_adv.min()), 0, 1)
+        self.assertBetween(float(x_adv.max()), 0, 1)
+        self.assertGreater(float(jnp.abs(x_adv - x).max()), 0)
+
+    def test_zero_gradient_is_a_zero_step(self):
+        for threat in (attacks.linf(0.1), attacks.l2(0.1), attacks.free()):
+            attack = attacks.pgd(linear_loss, threat, steps=3, step_size=0.1)
+            x_adv = attack(keys(6), jnp.zeros_like(self.w), self.x, self.y)
+            np.testing.assert_array_equal(x_adv, self.x)
+
+
+class PromisesTest(chex.TestCase, parameterized.TestCase):
+    """On a small network: allowed sets, never weaker, independent examples."""
+
+    def setUp(self):
+        super().setUp()
+        self.model, self.params, self.x, self.y = small_network()
+        self.loss = losses.cross_entropy(self.model.apply)
+
+    def run_attack(self, threat, x=None, y=None, rows=None, **options):
+        options = {"steps": 5, "step_size": 0.2, **options}
+        attack = jax.jit(attacks.pgd(self.loss, threat, **options))
+        x = self.x if x is None else x
+        y = self.y if y is None else y
+        rows = np.arange(len(x)) if rows is None else rows
+        return attack(keys(len(self.x))[rows], self.params, x[rows], y[rows])
+
+    @threats()
+    def test_stays_in_the_ball_and_in_the_box(self, threat, order, epsilon):
+        for random_start, keep_best in itertools.product((True, False), repeat=2):
+            x_adv = self.run_attack(
+                threat(epsilon), random_start=random_start, keep_best=keep_best
+            )
+            norms = np.linalg.norm((x_adv - self.x).reshape(8, -1), order, axis=1)
+            self.assertLessEqual(norms.max(), epsilon * (1 + 1e-5))
+            self.assertGreater(norms.max(), epsilon / 2)
+            self.assertBetween(float(x_adv.min()), 0, 1)
+            self.assertBetween(float(x_adv.max()), 0, 1)
+
+    @threats()
+    def test_random_starts_fill_the_ball(self, threat, order, epsilon):
+        x = jnp.full((400, 2, 2, 1), 0.5)
+        d = threat(epsilon).sample(keys(400), x).reshape(400, -1)
+        norms = np.linalg.norm(d, order, axis=1)
+        self.assertLessEqual(norms.max(), epsilon)
+        # P(norm <= r) = (r / epsilon)^4 in four dimensions, for both balls.
+        np.testing.assert_allclose((norms / epsilon).mean(), 4 / 5, atol=0.02)
+        np.testing.assert_allclose(d.mean(0), np.zeros(4), atol=0.06 * epsilon)
+
+    def test_random_starts_differ_by_example_and_key(self):
+        x = jnp.full((2, 3, 3, 1), 0.5)
+        d = attacks.l2(1.0).sample(keys(2), x)
+        self.assertGreater(float(jnp.abs(d[0] - d[1]).max()), 0.01)
+
+    @parameterized.product(steps=[(1, 3), (3, 10)], random_start=[True, False])
+    def test_more_steps_are_never_weaker_with_keep_best(self, steps, random_start):
+        few, many = (
+            self.loss(
+                self.params,
+                self.run_attack(
+                    attacks.l2(0.5),
+                    steps=count,
+                    random_start=random_start,
+                    keep_best=True,
+                    step_size=0.7,
+                ),
+                self.y,
+            )
+            for count in steps
+        )
+        self.assertTrue(bool((many >= few).all()))
+        self.assertGreater(float((many - few).max()), 0)
+
+    def test_keep_best_is_never_worse_than_x_or_the_last(self):
+        options = {"step_size": 3.0, "steps": 4}  # Large enough to overshoot.
+        last = self.run_attack(attacks.l2(2.0), **options)
+        best = self.run_attack(attacks.l2(2.0), keep_best=True, **options)
+        losses_of = [self.loss(self.params, x, self.y) for x in (self.x, last, best)]
+        self.assertTrue(bool((losses_of[2] >= losses_of[0]).all()))
+        self.assertTrue(bool((losses_of[2] >= losses_of[1]).all()))
+        self.assertGreater(float((losses_of[2] - losses_of[1]).max()), 0)
+
+    def test_more_restarts_are_never_weaker_and_worst_per_example(self):
+        values = [
+            self.loss(
+                self.params,
+                self.run_attack(
+                    attacks.l2(0.5), random_start=True, restarts=count, steps=2
+                ),
+                self.y,
+            )
+            for count in (1, 2, 5)
+        ]
+        self.assertTrue(bool((values[1] >= values[0]).all()))
+        self.assertTrue(bool((values[2] >= values[1]).all()))
+        self.assertGreater(float((values[2] - values[0]).max()), 0)
+        # Not every example improves by a second start: the choice is per example.
+        self.assertTrue(bool((values[1] == values[0]).any()))
+
+    def test_an_example_does_not_depend_on_its_batch(self):
+        whole = self.run_attack(attacks.l2(0.5), random_start=True)
+        rows = np.array([5, 2])
+        part = self.run_attack(attacks.l2(0.5), random_start=True, rows=rows)
+        np.testing.assert_allclose(part, whole[rows], atol=1e-6)
+
+    def test_one_device_and_four_agree(self):
+        attack = attacks.pgd(
+            self.loss,
+            attacks.linf(0.1),
+            steps=4,
+            step_size=0.05,
+            random_start=True,
+            restarts=2,
+        )
+        one = jax.jit(attack)(keys(8), self.params, self.x, self.y)
+        mesh = Mesh(np.asarray(jax.devices()), ("data",))
+        self.assertEqual(mesh.size, 4)
+        split = NamedSharding(mesh, PartitionSpec("data"))
+        arguments = jax.device_put((keys(8), self.x, self.y), split)
+        params = jax.device_put(self.params, NamedSharding(mesh, PartitionSpec()))
+        four = jax.jit(attack)(arguments[0], params, *arguments[1:])
+        self.assertLen(four.sharding.device_set, 4)
+        np.testing.assert_allclose(four, one, atol=1e-5)
+
+    def test_runs_under_vmap(self):
+        attack = attacks.pgd(self.loss, attacks.l2(0.5), steps=3, step_size=0.2)
+        alone = attack(keys(8), self.params, self.x, self.y)
+
+        def one(key, x, y):
+            return attack(key[None], self.params, x[None], y[None])[0]
+
+        np.testing.assert_allclose(
+            jax.vmap(one)(keys(8), self.x, self.y), alone, atol=1e-5
+        )
+
+    def test_the_loss_is_traced_once_for_all_steps(self):
+        traced = chex.assert_max_traces(self.loss, n=1)
+        attack = attacks.pgd(traced, attacks.l2(0.5), steps=9, step_size=0.2)
+        jax.jit(attack)(keys(8), self.params, self.x, self.y)
+
+    def test_a_radius_may_be_an_argument(self):
+        @jax.jit
+        def at(epsilon):
+            attack = attacks.pgd(
+                self.loss, attacks.l2(epsilon), steps=3, step_size=epsilon / 2
+            )
+            return attack(keys(8), self.params, self.x, self.y)
+
+        for epsilon in (0.1, 0.4):
+            fixed = self.run_attack(
+                attacks.l2(epsilon), steps=3, step_size=epsilon / 2
+            )
+            np.testing.assert_allclose(at(jnp.float32(epsilon)), fixed, atol=1e-6)
+
+
+class FoolboxTest(parameterized.TestCase):
+    """Equal to an independent implementation, run eagerly."""
+
+    @threats()
+    def test_equals_foolbox(self, threat, order, epsilon):
+        import foolbox
+
+        model, params, x, y = small_network()
+        # Its inner workings promote ranks and types.
+        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+            theirs = foolbox.JAXModel(
+                lambda x: model.apply(params, x).logits, bounds=(0, 1)
+            )
+            name = {np.inf: "LinfPGD", 2: "L2PGD"}[order]
+            pgd = getattr(foolbox.attacks, name)(
+                abs_stepsize=epsilon / 4, steps=10, random_start=False
+            )
+            expected, _, _ = pgd(theirs, x, y, epsilons=epsilon)
+        loss = losses.cross_entropy(model.apply)
+        ours = attacks.pgd(loss, threat(epsilon), steps=10, step_size=epsilon / 4)
+        np.testing.assert_allclose(
+            ours(keys(8), params, x, y), np.asarray(expected), atol=1e-5
+        )
+
+
+class RefusalsTest(parameterized.TestCase):
+    @parameterized.named_parameters(
+        ("grey_levels", lambda: attacks.linf(8), r"got 8; .* write k / 255"),
+        ("negative", lambda: attacks.l2(-0.5), "positive.*got -0.5"),
+        ("nan", lambda: attacks.l2(float("nan")), "got nan"),
+        ("no_steps", dict(steps=0), "steps must be at least 1, got 0"),
+        ("negative_steps", dict(steps=-3), "got -3"),
+        ("no_step_size", dict(step_size=0.0), "step_size must be positive, got 0"),
+        ("no_restarts", dict(restarts=0), "restarts must be at least 1"),
+        ("equal_restarts", dict(restarts=3), "repeat one run"),
+    )
+    def test_options(self, options, message):
+        with self.assertRaisesRegex(ValueError, message):
+            if callable(options):
+                options()
+            else:
+                attacks.pgd(
+                    linear_loss,
+                    attacks.l2(0.5),
+                    **{"steps": 5, "step_size": 0.1, **options},
+                )
+
+    @parameterized.named_parameters(
+        ("bytes", np.zeros((2, 4, 4, 1), np.uint8), r"got uint8; .* x / 255"),
+        ("too_bright", np.full((2, 4, 4, 1), 255.0, np.float32), "from 255 to 255"),
+        ("normalised", np.full((2, 4, 4, 1), -1.0, np.float32), "normalisation"),
+        ("nan", np.full((2, 4, 4, 1), np.nan, np.float32), "got values from nan"),
+        ("one_image", np.zeros((4, 4, 1), np.float32), r"write x\[None\]"),
+    )
+    def test_images(self, x, message):
+        attack = attacks.pgd(linear_loss, attacks.l2(0.5), steps=1, step_size=0.1)
+        with jax.debug_nans(False), self.assertRaisesRegex(ValueError, message):
+            attack(keys(len(x)), jnp.zeros(x.shape[1:]), x, jnp.ones(len(x)))
+
+    def test_bytes_are_refused_under_jit_too(self):
+        attack = attacks.pgd(linear_loss, attacks.l2(0.5), steps=1, step_size=0.1)
+        with self.assertRaisesRegex(ValueError, "got uint8"):
+            jax.jit(attack)(
+                keys(2),
+                jnp.zeros((4, 4, 1)),
+                jnp.zeros((2, 4, 4, 1), jnp.uint8),
+                jnp.ones(2),
+            )

@@ -1,0 +1,123 @@
+"""The planted features: closed forms against the images themselves, and a whole run."""
+
+import dataclasses
+import runpy
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from absl.testing import parameterized
+
+from nrf import experiment, planted
+
+CONFIG = Path(__file__).parent.parent / "configs" / "planted.py"
+
+
+def coordinates(dataset):
+    return (dataset.images.reshape(len(dataset.images), -1) - 0.5) @ planted.basis().T
+
+
+class ClosedFormTest(parameterized.TestCase):
+    def test_basis_is_orthonormal_and_starts_with_the_features(self):
+        basis = planted.basis()
+        np.testing.assert_allclose(basis @ basis.T, np.eye(64), atol=1e-12)
+        shade, checker = basis[:2].reshape(2, 8, 8)
+        np.testing.assert_allclose(shade[:4], np.full((4, 8), -1 / 8))
+        np.testing.assert_allclose(shade[4:], np.full((4, 8), 1 / 8))
+        np.testing.assert_allclose(np.abs(checker), np.full((8, 8), 1 / 8))
+        np.testing.assert_allclose(checker[1:], -checker[:-1])
+
+    def test_images_have_the_moments(self):
+        data = planted.load(20_000)[0]
+        signs = 2.0 * data.labels - 1
+        mean, variance = planted.moments()
+        found = coordinates(data) * signs[:, None]
+        # Five standard errors.
+        error = 5 * np.sqrt(variance / 20_000)
+        self.assertTrue((np.abs(found.mean(0) - mean) < error).all())
+        np.testing.assert_allclose(found.var(0), variance, rtol=0.06)
+
+    @parameterized.parameters("D", "D, adversarial", "D_det")
+    def test_accuracies_of_classifiers(self, name):
+        data = planted.load(20_000)[1]
+        a = planted.answers(0.15, 0.2)[name]
+        score = coordinates(data) @ a * (2.0 * data.labels - 1)
+        for epsilon in (0.0, 0.075, 0.15):
+            right = (score > epsilon * np.linalg.norm(a)).mean()
+            self.assertAlmostEqual(right, planted.accuracy(a, epsilon), delta=0.012)
+
+    def test_usefulness_of_features(self):
+        data = planted.load(20_000)[1]
+        signs = 2.0 * data.labels - 1
+        for a in np.eye(64)[:2]:
+            feature = coordinates(data) @ a
+            scale = np.sqrt((feature**2).mean())
+            for epsilon in (0.0, 0.15):
+                found = (signs * feature).mean() / scale
+                found -= epsilon * np.linalg.norm(a) / scale
+                self.assertAlmostEqual(
+                    found, planted.usefulness(a, epsilon), delta=0.02
+                )
+        # The point of the data set: both useful, the better one not robustly so.
+        shade, checker = np.eye(64)[:2]
+        self.assertGreater(planted.usefulness(checker), planted.usefulness(shade))
+        self.assertLess(planted.usefulness(checker, 0.15), 0)
+        self.assertGreater(planted.usefulness(shade, 0.15), 0.3)
+
+    def test_the_robust_answer_is_the_most_robust(self):
+        best = planted.answers(0.15, 0.2)["D, adversarial"]
+        top = planted.accuracy(best, 0.15)
+        generator = np.random.default_rng(0)
+        for size in (0.01, 0.1, 1.0):
+            for change in generator.standard_normal((50, 64)):
+                other = best + size * np.linalg.norm(best) * change / 8
+                self.assertLessEqual(planted.accuracy(other, 0.15), top + 1e-6)
+
+
+class EffectsTest(parameterized.TestCase):
+    """The whole job, whose right answers are known."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        config = dataclasses.replace(runpy.run_path(str(CONFIG))["config"], seeds=(0,))
+        with tempfile.TemporaryDirectory() as out:
+            cls.results = experiment.run(config, Path(out))
+        cls.accuracy = {
+            (row["trained_on"], row["training"], row["epsilon"]): row["correct"]
+            / row["total"]
+            for row in cls.results["rows"]
+        }
+        cls.answers = planted.answers(
+            config.robust.attack.epsilon, config.mislabelling.attack.epsilon
+        )
+
+    @parameterized.parameters(
+        ("D", "standard", "D", 0.01),
+        ("D", "adversarial", "D, adversarial", 0.02),
+        ("D_R", "standard", "D_R", 0.03),
+        ("D_NR", "standard", "D_NR", 0.01),
+    )
+    def test_standard_accuracy_is_the_right_answer(self, on, how, answer, delta):
+        expected = planted.accuracy(self.answers[answer])
+        self.assertAlmostEqual(self.accuracy[on, how, 0.0], expected, delta=delta)
+
+    def test_robust_features_make_standard_training_robust(self):
+        for epsilon in (0.075, 0.15):
+            expected = planted.accuracy(self.answers["D, adversarial"], epsilon)
+            found = self.accuracy["D", "adversarial", epsilon]
+            self.assertAlmostEqual(found, expected, delta=0.02)
+        on_robust = self.accuracy["D_R", "standard", 0.15]
+        self.assertGreater(on_robust, self.accuracy["D", "standard", 0.15] + 0.3)
+        self.assertGreater(on_robust, self.accuracy["D_NR", "standard", 0.15] + 0.3)
+
+    @parameterized.parameters("D_rand", "D_det")
+    def test_wrong_labels_teach_the_true_ones(self, name):
+        # Between chance and the right answer, and by the feature that is not robust.
+        self.assertGreater(self.accuracy[name, "standard", 0.0], 0.75)
+        self.assertLess(self.accuracy[name, "standard", 0.15], 0.25)
+
+    def test_the_attack_kept_to_its_ball_and_worked(self):
+        for attack in self.results["attacks"]:
+            self.assertGreater(attack["reached_target"], 0.9)
+            self.assertAlmostEqual(attack["max_norm"], 0.2, places=4)

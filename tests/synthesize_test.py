@@ -1,0 +1,153 @@
+"""The four data sets: what is kept, what is lowered, what is permuted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import parameterized
+
+from nrf import attacks, devices, losses, models, synthesize
+from nrf.data import Dataset
+
+MODEL = models.mlp(3, widths=(16,), mean=(0.5,), std=(0.25,))
+ATTACK = attacks.pgd(
+    losses.negate(losses.cross_entropy(MODEL.apply)),
+    attacks.l2(1.0),
+    steps=10,
+    step_size=0.3,
+)
+
+
+def dataset(count=12):
+    images = np.random.default_rng(0).uniform(0, 1, (count, 4, 4, 1))
+    labels = np.arange(count, dtype=np.int32) % 3
+    return Dataset(images.astype(np.float32), labels, ("a", "b", "c"))
+
+
+def params():
+    return MODEL.init(jax.random.key(1), jnp.asarray(dataset().images))
+
+
+def key():
+    return jax.random.key(3)
+
+
+def matching(steps, step_size):
+    # Through dead units too, which a network without training has.
+    identity = models.mlp(
+        3, widths=(16,), mean=(0.5,), std=(0.25,), identity_relu=True
+    )
+    return synthesize.make_robustify(
+        identity.apply,
+        lambda loss: attacks.pgd(
+            loss, attacks.free(), steps=steps, step_size=step_size
+        ),
+    )
+
+
+MATCH, FEW_STEPS = matching(60, 0.05), matching(5, 0.05)
+PERTURB = synthesize.make_mislabel(MODEL.apply, ATTACK)
+
+
+def robustify(**options):
+    options = {"batch_size": 5, "mesh": devices.make_mesh(1), **options}
+    data, match = options.pop("data", dataset()), options.pop("match", MATCH)
+    return synthesize.robustify(key(), match, params(), data, **options)
+
+
+class RobustifyTest(parameterized.TestCase):
+    @parameterized.parameters("image", "noise")
+    def test_lowers_the_distance_and_keeps_the_label(self, start):
+        made, data = robustify(start=start), dataset()
+        self.assertTrue((made.final_distance < 0.5 * made.start_distance).all())
+        np.testing.assert_array_equal(made.labels, data.labels)
+        np.testing.assert_array_equal(made.indices, np.arange(12))
+        self.assertBetween(made.images.min(), 0, 1)
+        self.assertBetween(made.images.max(), 0, 1)
+        # The distances are those of these images, from the originals.
+        features = [MODEL.apply(params(), x).features for x in (made.images, data.images)]
+        distance = np.linalg.norm(features[0] - features[1], axis=1)
+        np.testing.assert_allclose(made.final_distance, distance, rtol=1e-3)
+
+    def test_starts_at_other_images(self):
+        # Without steps to speak of, an image stays where it started.
+        data = dataset()
+        made = synthesize.robustify(
+            key(),
+            matching(1, 1e-9),
+            params(),
+            data,
+            copies=20,
+            batch_size=30,
+            mesh=devices.make_mesh(1),
+        )
+        gaps = np.abs(made.images[:, None] - data.images[None]).max((2, 3, 4))
+        starts = gaps.argmin(1)
+        np.testing.assert_allclose(gaps.min(1), 0, atol=1e-6)
+        self.assertTrue((starts != made.indices).all())
+        self.assertLen(np.unique(starts), 12)
+        # Whatever the label: also images of the same class.
+        self.assertTrue((data.labels[starts] == data.labels[made.indices]).any())
+        np.testing.assert_array_equal(made.indices, np.tile(np.arange(12), 20))
+
+    @parameterized.parameters((4, 1), (12, 1), (4, 4))
+    def test_does_not_depend_on_batches_or_devices(self, batch_size, mesh):
+        # Few steps: near its end a path of unit steps turns on rounding errors.
+        expected = robustify(match=FEW_STEPS)
+        made = robustify(
+            match=FEW_STEPS, batch_size=batch_size, mesh=devices.make_mesh(mesh)
+        )
+        np.testing.assert_allclose(made.images, expected.images, atol=1e-5)
+
+    def test_one_image_has_no_other(self):
+        with self.assertRaisesRegex(ValueError, "two or more, got 1"):
+            robustify(data=dataset(1))
+
+
+class MislabelTest(parameterized.TestCase):
+    def mislabel(self, targets, batch_size=5, mesh=1):
+        return synthesize.mislabel(
+            key(),
+            PERTURB,
+            params(),
+            dataset(),
+            targets,
+            batch_size=batch_size,
+            mesh=devices.make_mesh(mesh),
+        )
+
+    def test_pushes_towards_the_new_label_within_the_ball(self):
+        targets = synthesize.next_class(dataset().labels, 3)
+        made = self.mislabel(targets)
+        np.testing.assert_array_equal(made.labels, targets)
+        moved = (made.images - dataset().images).reshape(12, -1)
+        self.assertLessEqual(np.linalg.norm(moved, axis=1).max(), 1 + 1e-5)
+        loss = losses.cross_entropy(MODEL.apply)
+        before, after = (
+            loss(params(), x, targets) for x in (dataset().images, made.images)
+        )
+        self.assertTrue(bool((after < before).all()))
+        said = MODEL.apply(params(), made.images).logits.argmax(1)
+        np.testing.assert_array_equal(made.reached, said == targets)
+
+    @parameterized.parameters((4, 1), (4, 4))
+    def test_does_not_depend_on_batches_or_devices(self, batch_size, mesh):
+        targets = synthesize.next_class(dataset().labels, 3)
+        made, expected = self.mislabel(targets, batch_size, mesh), self.mislabel(targets)
+        np.testing.assert_allclose(made.images, expected.images, atol=1e-5)
+
+    def test_refuses_targets_out_of_range(self):
+        with self.assertRaisesRegex(ValueError, "labels must be in 0 .. 2"):
+            self.mislabel(np.full(12, 3, np.int32))
+
+    def test_next_class_is_a_fixed_permutation_without_fixed_points(self):
+        labels = np.arange(10, dtype=np.int32)
+        targets = synthesize.next_class(labels, 10)
+        np.testing.assert_array_equal(targets, [1, 2, 3, 4, 5, 6, 7, 8, 9, 0])
+        self.assertEqual(targets.dtype, np.int32)
+
+    def test_random_targets_are_uniform_and_include_the_true_label(self):
+        labels = jnp.full(20_000, 4, jnp.int32)
+        targets = synthesize.random_targets(key(), labels, 10)
+        shares = np.bincount(np.asarray(targets), minlength=10) / 20_000
+        # Five standard deviations of a binomial share.
+        np.testing.assert_allclose(shares, np.full(10, 0.1), atol=5 * 0.0021)

@@ -1,0 +1,181 @@
+"""Training: one step against its equations, epochs against their promises."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl.testing import parameterized
+
+from nrf import attacks, devices, losses, models, train
+from nrf.data import Dataset
+
+
+def toy(count=64, seed=0):
+    """Bright against dark images: learned in a few steps."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int32) % 2
+    images = 0.3 + 0.4 * labels[:, None, None, None]
+    images = images + 0.2 * generator.uniform(-1, 1, (count, 4, 4, 1))
+    return Dataset(images.astype(np.float32), labels, ("dark", "bright"))
+
+
+MODEL = models.mlp(2, widths=(6,), mean=(0.5,), std=(0.25,))
+
+
+def train_for(count, *, key=0, mesh=1, model=MODEL, dataset=None, batch_size=16, **kw):
+    dataset = dataset or toy()
+    optimizer = optax.sgd(0.1, momentum=0.9, nesterov=True)
+    state = train.init(jax.random.key(1), model, optimizer, dataset.images[:1])
+    return list(
+        train.epochs(
+            jax.random.key(key),
+            state,
+            train.make_update(train.make_step(model, optimizer, **kw)),
+            dataset,
+            count=count,
+            batch_size=batch_size,
+            mesh=devices.make_mesh(mesh),
+        )
+    )
+
+
+class StepTest(parameterized.TestCase):
+    def test_is_gradient_descent_on_the_mean_loss(self):
+        data = toy(8)
+        optimizer = optax.sgd(0.3)
+        state = train.init(jax.random.key(1), MODEL, optimizer, data.images)
+        step = jax.jit(train.make_step(MODEL, optimizer))
+        after, metrics = step(jax.random.key(0), state, data.images, data.labels)
+
+        def mean_loss(weights):
+            params = {**state.params, "params": weights}
+            return losses.cross_entropy(MODEL.apply)(
+                params, data.images, data.labels
+            ).mean()
+
+        value, gradient = jax.value_and_grad(mean_loss)(state.params["params"])
+        np.testing.assert_allclose(metrics.loss, value, rtol=1e-6)
+        expected = jax.tree.map(
+            lambda w, g: w - 0.3 * g, state.params["params"], gradient
+        )
+        for a, b in zip(
+            jax.tree.leaves(after.params["params"]),
+            jax.tree.leaves(expected),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+        self.assertEqual(int(after.step), 1)
+
+    def test_adversarial_step_trains_on_attacked_images(self):
+        data = toy(8)
+        optimizer = optax.sgd(0.3)
+        loss = losses.cross_entropy(MODEL.apply)
+        attack = attacks.pgd(loss, attacks.linf(0.2), steps=3, step_size=0.1)
+        state = train.init(jax.random.key(1), MODEL, optimizer, data.images)
+        keys = attacks.example_keys(jax.random.key(5), jnp.arange(8))
+        x_adv = attack(keys, state.params, jnp.asarray(data.images), data.labels)
+        step = train.make_step(MODEL, optimizer, attack=attack)
+        after, metrics = step(
+            jax.random.key(0), state, jnp.asarray(data.images), data.labels
+        )
+        plain = train.make_step(MODEL, optimizer)
+        expected, _ = plain(jax.random.key(0), state, x_adv, data.labels)
+        np.testing.assert_allclose(
+            metrics.loss, loss(state.params, x_adv, data.labels).mean(), rtol=1e-6
+        )
+        for a, b in zip(
+            jax.tree.leaves(after.params), jax.tree.leaves(expected.params), strict=True
+        ):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+    def test_weight_decay_leaves_statistics_alone(self):
+        model = models.small(2, widths=(3,), mean=(0.5,), std=(0.25,))
+        optimizer = optax.chain(optax.add_decayed_weights(1.0), optax.sgd(0.1))
+        state = train.init(jax.random.key(1), model, optimizer, toy().images[:1])
+        step = train.make_step(model, optimizer)
+        x, y = jnp.asarray(toy().images), toy().labels
+        after, _ = step(jax.random.key(0), state, x, y)
+        _, expected = model.train(state.params, x)
+        for a, b in zip(
+            jax.tree.leaves(after.params["batch_stats"]),
+            jax.tree.leaves(expected["batch_stats"]),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+
+    def test_random_augmentation_differs_by_step(self):
+        seen = []
+
+        def augment(key, x):
+            seen.append(jax.random.key_data(key))
+            return x
+
+        step = train.make_step(MODEL, optax.sgd(0.1), augment=augment)
+        state = train.init(jax.random.key(1), MODEL, optax.sgd(0.1), toy().images[:1])
+        for _ in range(2):
+            state, _ = step(
+                jax.random.key(0), state, jnp.asarray(toy().images), toy().labels
+            )
+        self.assertFalse(bool((seen[0] == seen[1]).all()))
+
+
+class EpochsTest(parameterized.TestCase):
+    def test_learns(self):
+        history = train_for(5)
+        self.assertLen(history, 5)
+        self.assertLess(history[-1][1].loss, history[0][1].loss / 2)
+        self.assertEqual(history[-1][1].accuracy, 1)
+        self.assertEqual(int(history[-1][0].step), 5 * 4)
+
+    def test_same_key_same_network_other_key_another(self):
+        weights = [
+            jax.tree.leaves(train_for(2, key=key)[-1][0].params)[0] for key in (0, 0, 1)
+        ]
+        np.testing.assert_array_equal(weights[0], weights[1])
+        self.assertGreater(float(np.abs(weights[0] - weights[2]).max()), 1e-4)
+
+    def test_one_device_and_four_agree(self):
+        model = models.small(2, widths=(3, 4), mean=(0.5,), std=(0.25,))
+        attack = attacks.pgd(
+            losses.cross_entropy(model.apply),
+            attacks.l2(0.2),
+            steps=2,
+            step_size=0.1,
+            random_start=True,
+        )
+        one, four = (
+            train_for(2, mesh=count, model=model, attack=attack) for count in (1, 4)
+        )
+        for a, b in zip(
+            jax.tree.leaves(one[-1][0].params),
+            jax.tree.leaves(four[-1][0].params),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+        np.testing.assert_allclose(one[-1][1].loss, four[-1][1].loss, rtol=1e-4)
+
+    def test_a_loss_that_is_not_finite_stops_the_training(self):
+        def explode(key, x):
+            return x * jnp.float32(np.inf)
+
+        with (
+            jax.debug_nans(False),
+            self.assertRaisesRegex(
+                FloatingPointError, r"loss is nan at step 1 \(last finite loss: nan\)"
+            ),
+        ):
+            train_for(1, augment=explode)
+
+    @parameterized.named_parameters(
+        ("labels", dict(dataset=toy()._replace(names=("one",))), "labels must be in"),
+        (
+            "bytes",
+            dict(dataset=toy()._replace(images=np.zeros((64, 4, 4, 1), np.uint8))),
+            "got uint8",
+        ),
+        ("batch", dict(batch_size=65), "batch_size must be in 1 .. 64"),
+        ("devices", dict(batch_size=6, mesh=4), "divided over 4 devices"),
+    )
+    def test_refuses(self, options, message):
+        with self.assertRaisesRegex(ValueError, message):
+            train_for(1, **options)
