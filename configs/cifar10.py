@@ -7,7 +7,8 @@ how many epochs its networks were trained; its figure 10 shows 200 for D_rand an
 and its library's default for CIFAR-10 is 150.
 
 Price: about 240 million images passed forward and back through ResNet-50, 100 million
-of them in feature matching; use several GPUs. Result: not measured yet. The paper's: D 95.3 / 4.5 (standard accuracy / robust at epsilon 0.25),
+of them in feature matching; use several GPUs. Result: not measured yet. The paper's:
+D 95.3 / 4.5 (standard accuracy / robust at epsilon 0.25),
 adversarial training 90.8 / 82.5, D_R 84.1 / 48.3, D_NR 87.7 / 0.8, D_rand 63.3,
 D_det 43.7.
 """

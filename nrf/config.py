@@ -105,7 +105,7 @@ class Training:
     flip: bool = False  # Random left-right mirroring.
     attack: PGD | None = None  # Adversarial training when given.
     # This part of the training examples is held out, and the parameters of the epoch
-    # with the best (robust, if there is an attack) accuracy on it are kept; 0: the last.
+    # with the best accuracy on it (robust, with an attack) are kept; 0: the last epoch.
     holdout: float = 0.0
 
     def __post_init__(self):

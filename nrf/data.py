@@ -134,9 +134,9 @@ def _digits() -> tuple[Dataset, Dataset]:
 
 
 def _planted() -> tuple[Dataset, Dataset]:
-    from nrf import planted
+    from nrf.planted import load as load_planted
 
-    return planted.load()
+    return load_planted()
 
 
 def _first(dataset: Dataset, examples: int | None, what: str) -> Dataset:

@@ -12,8 +12,7 @@ from jax.sharding import Mesh
 from nrf import devices
 from nrf.attacks import example_keys
 from nrf.data import Dataset
-from nrf.losses import Apply
-from nrf.types import Attack, Key, Params, check_images, check_labels
+from nrf.types import Apply, Attack, Key, Params, check_images, check_labels
 
 
 class Score(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from nrf import data, devices, evaluate, store, synthesize
 from nrf import train as training
@@ -24,9 +25,11 @@ from nrf.config import SETS, Experiment, Training
 from nrf.data import Dataset
 from nrf.kinds import CONSTRUCTED, JSON, TRAINED, Constructed, Trained
 from nrf.programs import Programs
+from nrf.types import Key
 
-# progress(stage, examples) -> context manager of a function told of finished examples.
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+Tick = Callable[[int], None]  # Hears of so many more finished examples.
+# progress(stage, examples) -> context manager of a Tick that will hear of so many.
+Progress = Callable[[str, int], AbstractContextManager[Tick]]
 # The networks by the stage that trains them: what they are trained on, and how.
 _NETWORKS = {
     "standard": ("D", "standard"),
@@ -35,7 +38,7 @@ _NETWORKS = {
 }
 
 
-def silent(stage: str, examples: int) -> AbstractContextManager[Callable[[int], None]]:
+def silent(stage: str, examples: int) -> AbstractContextManager[Tick]:
     """Progress that nobody sees."""
     return nullcontext(lambda done: None)
 
@@ -93,7 +96,16 @@ def run(
 class Stages:
     """One seed of an experiment, in its folder."""
 
-    def __init__(self, config, seed, folder, programs, sets, mesh, progress):
+    def __init__(
+        self,
+        config: Experiment,
+        seed: int,
+        folder: Path,
+        programs: Programs,
+        sets: tuple[Dataset, Dataset],
+        mesh: Mesh,
+        progress: Progress,
+    ):
         self.config, self.seed, self.folder = config, seed, folder
         self.programs, self.mesh, self.progress = programs, mesh, progress
         self.train_set, self.test_set = sets
@@ -113,7 +125,16 @@ class Stages:
             self.fit(f"on_{name}", getattr(config.on, name), name)
         return [row for name in _NETWORKS for row in self.score(name)]
 
-    def stage(self, name, examples, settings, inputs, make, kind):
+    def stage(
+        self,
+        name: str,
+        examples: int,
+        settings: dict[str, Any],
+        inputs: list[str],
+        make: Callable[[Key, Tick], Any],
+        kind: store.Kind,
+    ) -> Any:
+        """The stage `name`, which hears of `examples` examples while it is made."""
         about = {
             "stage": name,
             "seed": self.seed,
@@ -143,10 +164,15 @@ class Stages:
             return self.train(key, settings, dataset, tick)
 
         about = {"training": dataclasses.asdict(settings)}
-        examples = settings.epochs * len(dataset.labels)
+        trained_on = len(dataset.labels) - round(settings.holdout * len(dataset.labels))
+        # The last incomplete batch of an epoch is left out.
+        batches = trained_on // settings.batch_size
+        examples = settings.epochs * batches * settings.batch_size
         return self.stage(name, examples, about, [on, "test"], make, TRAINED)
 
-    def train(self, key, settings: Training, dataset: Dataset, tick) -> Trained:
+    def train(
+        self, key: Key, settings: Training, dataset: Dataset, tick: Tick
+    ) -> Trained:
         key_init, key_train, key_holdout = jax.random.split(key, 3)
         held = round(settings.holdout * len(dataset.labels))
         if held:
@@ -163,7 +189,7 @@ class Stages:
         state = training.init(key_init, self.programs.model, chain, x)
         history: list[dict[str, Any]] = []
         best, params = -1.0, None
-        for state, metrics in training.epochs(
+        for trained, metrics in training.epochs(
             key_train,
             state,
             update,
@@ -173,7 +199,9 @@ class Stages:
             mesh=self.mesh,
             tick=tick,
         ):
-            accuracy = self.accuracy(self.programs.correct, state.params, self.test_set)
+            accuracy = self.accuracy(
+                self.programs.correct, trained.params, self.test_set
+            )
             history.append(
                 {
                     "epoch": len(history) + 1,
@@ -184,13 +212,13 @@ class Stages:
             )
             if held:
                 correct = self.programs.holdout_correct(settings)
-                accuracy = self.accuracy(correct, state.params, holdout)
+                accuracy = self.accuracy(correct, trained.params, holdout)
                 history[-1]["holdout_accuracy"] = accuracy
                 if accuracy > best:
-                    best, params = accuracy, devices.fetch(state.params)
-        return Trained(params or devices.fetch(state.params), history)
+                    best, params = accuracy, devices.fetch(trained.params)
+        return Trained(params or devices.fetch(trained.params), history)
 
-    def accuracy(self, correct, params, dataset: Dataset) -> float:
+    def accuracy(self, correct: Any, params: Any, dataset: Dataset) -> float:
         return evaluate.score(
             store.key_for(self.seed, "accuracy"),
             correct,
@@ -210,7 +238,12 @@ class Stages:
         }
 
         def make(key, tick):
-            shared = dict(batch_size=config.synthesis_batch, mesh=self.mesh, tick=tick)
+            shared: Any = {
+                "batch_size": config.synthesis_batch,
+                "mesh": self.mesh,
+                "tick": tick,
+            }
+            made: Any
             params = self.done[source].params
             if matched:
                 made = synthesize.robustify(

@@ -1,17 +1,13 @@
 """What attacks climb and training descends: one value per example.
 
-Each factory takes `apply(params, x) -> Output` of a model and returns a `Loss`.
+Each factory takes the `apply` of a model and returns a `Loss`.
 """
-
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from nrf.types import Images, Loss, Params
-
-Apply = Callable[[Params, Images], "Output"]  # noqa: F821  (nrf.models.Output)
+from nrf.types import Apply, Images, Loss, Params
 
 
 def cross_entropy(apply: Apply) -> Loss:

@@ -2,9 +2,9 @@
 
 Two classes, y = ±1. In an orthonormal basis of the 8 x 8 pixels, around grey 0.5,
 
-    shade    (dark above, bright below)  ~ N(0.3 y, 0.225²)   large, right 91 % of the time
-    checker  (a fine chessboard)         ~ N(0.08 y, 0.032²)  small, right 99 % of the time
-    62 other directions                  ~ N(0, 0.1²)       nothing
+    shade    (dark above, bright below)  ~ N(0.3 y, 0.225²)   large, 91 % right
+    checker  (a fine chessboard)         ~ N(0.08 y, 0.032²)  small, 99 % right
+    62 other directions                  ~ N(0, 0.1²)         nothing
 
 A perturbation of ℓ2 norm 0.15 reverses the chessboard and not the shade: the best
 classifier of these images is fooled by features, not by bugs. Everything about linear

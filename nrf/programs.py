@@ -4,6 +4,7 @@ The only module beside `nrf.experiment` that reads configs.
 """
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import optax
@@ -19,7 +20,7 @@ _THREATS = {"l2": attacks.l2, "linf": attacks.linf}
 
 def network(settings: Network, num_classes: int, *, identity_relu=False) -> Model:
     """The model that the settings describe."""
-    shapes = {
+    shapes: dict[str, dict[str, Any]] = {
         "small": {"widths": settings.widths, "patch": settings.patch},
         "mlp": {"widths": settings.widths},
     }
@@ -66,7 +67,13 @@ def optimizer(settings: Training, steps: int) -> optax.GradientTransformation:
         schedule = optax.piecewise_constant_schedule(rate, drops)
     return optax.chain(
         optax.add_decayed_weights(settings.weight_decay),
-        optax.sgd(schedule, settings.momentum or None, nesterov=True),
+        optax.sgd(
+            # As a float: Optax divides the integer that it counts in, and the package
+            # runs with implicit promotion forbidden.
+            lambda step: schedule(jnp.float32(step)),
+            settings.momentum or None,
+            nesterov=True,
+        ),
     )
 
 

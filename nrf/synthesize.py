@@ -15,8 +15,18 @@ from jax.sharding import Mesh
 from nrf import devices
 from nrf.attacks import example_keys
 from nrf.data import Dataset
-from nrf.losses import Apply, Loss, feature_distance
-from nrf.types import Attack, Images, Key, Labels, Params, check_images, check_labels
+from nrf.losses import feature_distance
+from nrf.types import (
+    Apply,
+    Attack,
+    Images,
+    Key,
+    Labels,
+    Loss,
+    Params,
+    check_images,
+    check_labels,
+)
 
 
 class Matched(NamedTuple):

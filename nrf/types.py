@@ -5,7 +5,7 @@ of C channels, K classes, D features.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,17 @@ Keys = jax.Array
 Params = Any  # All Flax variables of a network: {"params": ..., "batch_stats": ...}.
 Images = jax.Array  # [B, H, W, C] float32 in [0, 1].
 Labels = jax.Array  # [B] int32 in 0 .. K - 1.
+
+
+class Output(NamedTuple):
+    """What a network says of a batch."""
+
+    logits: jax.Array  # [B, K] float32
+    features: jax.Array  # [B, D] float32, the input of the last linear layer
+
+
+# apply(params, x), with the running statistics of BatchNorm.
+Apply = Callable[[Params, Images], Output]
 # loss(params, x, y) -> [B]; y is labels, or features [B, D] to be matched.
 Loss = Callable[[Params, Images, Any], jax.Array]
 # attack(keys, params, x, y) -> x_adv, like x.

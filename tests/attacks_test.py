@@ -32,7 +32,12 @@ def threats():
 def small_network():
     model = models.small(3, widths=(4, 6), mean=(0.5,), std=(0.25,))
     x = jax.random.uniform(jax.random.key(0), (8, 8, 8, 1))
-    return model, model.init(jax.random.key(1), x), x, jnp.arange(8, dtype=jnp.int32) % 3
+    return (
+        model,
+        model.init(jax.random.key(1), x),
+        x,
+        jnp.arange(8, dtype=jnp.int32) % 3,
+    )
 
 
 class LinearTest(chex.TestCase, parameterized.TestCase):
@@ -234,9 +239,7 @@ class PromisesTest(chex.TestCase, parameterized.TestCase):
             return attack(keys(8), self.params, self.x, self.y)
 
         for epsilon in (0.1, 0.4):
-            fixed = self.run_attack(
-                attacks.l2(epsilon), steps=3, step_size=epsilon / 2
-            )
+            fixed = self.run_attack(attacks.l2(epsilon), steps=3, step_size=epsilon / 2)
             np.testing.assert_allclose(at(jnp.float32(epsilon)), fixed, atol=1e-6)
 
 

@@ -11,12 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from nrf import experiment, kinds
-from nrf.config import PGD, Evaluation, Training
+from nrf.config import PGD, SETS, Evaluation, Training
 
 ROOT = Path(__file__).parent.parent
 DIGITS = runpy.run_path(str(ROOT / "configs" / "digits.py"))["config"]
@@ -83,7 +84,9 @@ class ExperimentTest(parameterized.TestCase):
     def test_a_row_for_every_network_seed_and_attack(self):
         rows = self.results["rows"]
         self.assertLen(rows, 6 * 2 * 2)
-        names = {(r["trained_on"], r["training"], r["seed"], r["epsilon"]) for r in rows}
+        names = {
+            (r["trained_on"], r["training"], r["seed"], r["epsilon"]) for r in rows
+        }
         self.assertLen(names, 24)
         for row in rows:
             self.assertEqual(row["total"], 40)
@@ -138,7 +141,9 @@ class ExperimentTest(parameterized.TestCase):
         def progress(stage, examples):
             self.fail(f"{stage} is made again")
 
-        again = experiment.run(tiny(seeds=(0, 3)), self.out, progress=progress)
+        again = experiment.run(
+            tiny(seeds=(0, 3)), self.out, progress=progress, command="a command"
+        )
         self.assertEqual(again["rows"], self.results["rows"])
         self.assertEqual(again["seconds"], self.results["seconds"])
 
@@ -188,6 +193,45 @@ class OptionsTest(parameterized.TestCase):
         self.assertLen(trained.history, 4)
         self.assertIn("holdout_accuracy", trained.history[0])
         self.assertLen(results["rows"], 12)
+
+    def test_cifar10_fast_takes_two_steps_of_every_stage(self):
+        # Flax's BatchNorm mixes types by design.
+        self.enter_context(jax.numpy_dtype_promotion("standard"))
+        config = runpy.run_path(str(ROOT / "configs" / "cifar10_fast.py"))["config"]
+
+        def two_steps(training):
+            attack = training.attack
+            if attack is not None:
+                attack = dataclasses.replace(attack, steps=2)
+            return dataclasses.replace(training, epochs=1, batch_size=8, attack=attack)
+
+        pgd = config.mislabelling.attack
+        config = dataclasses.replace(
+            config,
+            data="digits",
+            network=dataclasses.replace(
+                config.network, width=4, mean=(0.3,), std=(0.38,)
+            ),
+            standard=two_steps(config.standard),
+            robust=two_steps(config.robust),
+            matching=dataclasses.replace(config.matching, steps=2),
+            mislabelling=dataclasses.replace(
+                config.mislabelling, attack=dataclasses.replace(pgd, steps=2)
+            ),
+            on=dataclasses.replace(
+                config.on,
+                **{name: two_steps(getattr(config.on, name)) for name in SETS},
+            ),
+            evaluation=dataclasses.replace(config.evaluation, steps=2, batch_size=16),
+            train_examples=16,
+            test_examples=16,
+            synthesis_batch=16,
+        )
+        with tempfile.TemporaryDirectory() as out:
+            results = experiment.run(config, Path(out))
+        self.assertLen(results["rows"], 18)
+        for history in results["history"].values():
+            self.assertTrue(np.isfinite(history[0]["loss"]))
 
 
 class KilledTest(parameterized.TestCase):

@@ -87,7 +87,9 @@ class ModelsTest(parameterized.TestCase):
             [0.5, 1.0, 2.0]
         )[None, None, None]
         np.testing.assert_allclose(
-            scaled.apply(params, x).logits, plain.apply(params, normal).logits, rtol=1e-5
+            scaled.apply(params, x).logits,
+            plain.apply(params, normal).logits,
+            rtol=1e-5,
         )
 
     @parameterized.parameters("small", "mlp", "resnet18")
@@ -107,7 +109,8 @@ class ModelsTest(parameterized.TestCase):
         plain, identity = make("small"), make("small", identity_relu=True)
         params = plain.init(jax.random.key(1), images())
         np.testing.assert_array_equal(
-            plain.apply(params, images()).logits, identity.apply(params, images()).logits
+            plain.apply(params, images()).logits,
+            identity.apply(params, images()).logits,
         )
         x = jnp.array([-2.0, 3.0])
         np.testing.assert_array_equal(identity_gradient_relu(x), jnp.array([0.0, 3.0]))
@@ -132,6 +135,11 @@ class ModelsTest(parameterized.TestCase):
         np.testing.assert_allclose(
             model.apply(params, x).features[0], expected, rtol=1e-5
         )
+
+    def test_channels_of_the_normalisation_are_those_of_the_images(self):
+        model = models.mlp(2, widths=(3,), mean=(0.5, 0.5), std=(0.25,))
+        with self.assertRaisesRegex(ValueError, "mean must be one number.* 3 channels"):
+            model.init(jax.random.key(0), images())
 
     def test_patches_must_be_whole(self):
         model = models.small(2, widths=(3,), patch=3, **STATISTICS)

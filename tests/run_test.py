@@ -73,9 +73,7 @@ class RunTest(parameterized.TestCase):
     def test_refuses_before_any_work(self, options, message):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
-            done = python(
-                "scripts/run.py", "configs/digits.py", "--out", out, *options
-            )
+            done = python("scripts/run.py", "configs/digits.py", "--out", out, *options)
             self.assertNotEqual(done.returncode, 0)
             said = " ".join((done.stdout + done.stderr).split())
             self.assertIn(message, said)
@@ -87,7 +85,9 @@ class RunTest(parameterized.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("configs/digits.py", done.stderr)
 
-    @parameterized.parameters("run.py configs/digits.py", "prepare_cifar10.py", "report.py")
+    @parameterized.parameters(
+        "run.py configs/digits.py", "prepare_cifar10.py", "report.py"
+    )
     def test_help(self, script):
         done = python(*f"scripts/{script} --help".split())
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -33,9 +33,7 @@ def key():
 
 def matching(steps, step_size):
     # Through dead units too, which a network without training has.
-    identity = models.mlp(
-        3, widths=(16,), mean=(0.5,), std=(0.25,), identity_relu=True
-    )
+    identity = models.mlp(3, widths=(16,), mean=(0.5,), std=(0.25,), identity_relu=True)
     return synthesize.make_robustify(
         identity.apply,
         lambda loss: attacks.pgd(
@@ -64,7 +62,9 @@ class RobustifyTest(parameterized.TestCase):
         self.assertBetween(made.images.min(), 0, 1)
         self.assertBetween(made.images.max(), 0, 1)
         # The distances are those of these images, from the originals.
-        features = [MODEL.apply(params(), x).features for x in (made.images, data.images)]
+        features = [
+            MODEL.apply(params(), x).features for x in (made.images, data.images)
+        ]
         distance = np.linalg.norm(features[0] - features[1], axis=1)
         np.testing.assert_allclose(made.final_distance, distance, rtol=1e-3)
 
@@ -132,7 +132,10 @@ class MislabelTest(parameterized.TestCase):
     @parameterized.parameters((4, 1), (4, 4))
     def test_does_not_depend_on_batches_or_devices(self, batch_size, mesh):
         targets = synthesize.next_class(dataset().labels, 3)
-        made, expected = self.mislabel(targets, batch_size, mesh), self.mislabel(targets)
+        made, expected = (
+            self.mislabel(targets, batch_size, mesh),
+            self.mislabel(targets),
+        )
         np.testing.assert_allclose(made.images, expected.images, atol=1e-5)
 
     def test_refuses_targets_out_of_range(self):

@@ -9,8 +9,9 @@ the last linear layer, the paper's g(x).
 """
 
 from nrf.models.mlp import mlp
-from nrf.models.model import Model, Output
+from nrf.models.model import Model
 from nrf.models.resnet import resnet18, resnet50
 from nrf.models.small import small
+from nrf.types import Output
 
 __all__ = ["Model", "Output", "mlp", "resnet18", "resnet50", "small"]

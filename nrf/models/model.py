@@ -1,19 +1,14 @@
 """What the rest of the package knows of a network, and the parts they all share."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from nrf.models.convolution import conv
-from nrf.types import Images, Key, Params
-
-
-class Output(NamedTuple):
-    logits: jax.Array  # [B, K] float32
-    features: jax.Array  # [B, D] float32, the input of the last linear layer
+from nrf.types import Apply, Images, Key, Output, Params
 
 
 class Model(NamedTuple):
@@ -24,7 +19,7 @@ class Model(NamedTuple):
     """
 
     init: Callable[[Key, Images], Params]
-    apply: Callable[[Params, Images], Output]
+    apply: Apply
     train: Callable[[Params, Images], tuple[Output, Params]]
 
 
@@ -46,6 +41,12 @@ class Body(nn.Module):
     identity_relu: bool = False
 
     def normalise(self, x):
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, x.shape[-1]):
+                raise ValueError(
+                    f"{name} must be one number or one for each of the "
+                    f"{x.shape[-1]} channels of the images, got {tuple(values)}."
+                )
         # [1, 1, 1, C or 1]: the package runs with rank promotion forbidden.
         mean = jnp.asarray(self.mean, x.dtype).reshape(1, 1, 1, -1)
         std = jnp.asarray(self.std, x.dtype).reshape(1, 1, 1, -1)
@@ -91,18 +92,16 @@ identity_gradient_relu.defjvp(lambda x, dx: (nn.relu(x[0]), dx[0]))
 def functional(module: Body) -> Model:
     """`module` as a `Model`; its `__call__(x, train)` returns an `Output`."""
 
-    def train(params, x):
-        return module.apply(params, x, train=True, mutable=["batch_stats"])
-
-    def init(key, x):
+    def init(key: Key, x: Images) -> Params:
         return jax.jit(lambda key: module.init(key, x, train=False))(key)
 
-    def merge(params, x):
-        output, updated = train(params, x)
+    def apply(params: Params, x: Images) -> Output:
+        output: Any = module.apply(params, x, train=False)
+        return output
+
+    def train(params: Params, x: Images) -> tuple[Output, Params]:
+        output: Any
+        output, updated = module.apply(params, x, train=True, mutable=["batch_stats"])
         return output, {**params, **updated}
 
-    return Model(
-        init=init,
-        apply=lambda params, x: module.apply(params, x, train=False),
-        train=merge,
-    )
+    return Model(init, apply, train)

@@ -53,12 +53,12 @@ class ResNet(Body):
 
 
 def resnet18(num_classes: int, *, mean, std, width: int = 64, **options) -> Model:
-    """ResNet-18 with features [B, 8 * width]; options as in `nrf.models.model.Body`."""
+    """ResNet-18 with features [B, 8 * width]; options of `nrf.models.model.Body`."""
     return functional(ResNet(num_classes, mean=mean, std=std, width=width, **options))
 
 
 def resnet50(num_classes: int, *, mean, std, width: int = 64, **options) -> Model:
-    """ResNet-50 with features [B, 32 * width]; options as in `nrf.models.model.Body`."""
+    """ResNet-50 with features [B, 32 * width]; options of `nrf.models.model.Body`."""
     return functional(
         ResNet(
             num_classes,
