@@ -7,9 +7,9 @@ than the paper's; its radii are kept: training at epsilon 0.5, test at 0.25 and 
 
 Price: about 29 million images passed forward and back through ResNet-18; the aim is ten
 minutes on one H100. Result: not measured yet, on any GPU; that it starts and runs
-through every stage is tested on a CPU. To be matched or beaten, with ResNet-50 (standard
-accuracy / robust at epsilon 0.25): D_R 84.1 / 48.3, D_NR 87.7 / 0.8, D_rand 63.3,
-D_det 43.7.
+through every stage is tested on a CPU. To be matched or beaten, with ResNet-50
+(standard accuracy / robust at epsilon 0.25): D_R 84.1 / 48.3, D_NR 87.7 / 0.8,
+D_rand 63.3, D_det 43.7.
 """
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""x"""
+
 from dataclasses import replace
 
 from nrf.config import (

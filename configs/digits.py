@@ -1,3 +1,5 @@
+"""x"""
+
 from nrf.config import (
     PGD,
     Evaluation,

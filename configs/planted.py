@@ -1,3 +1,27 @@
+"""The paper's effects where the right answers are known: features planted by hand.
+
+    python scripts/run.py configs/planted.py --out runs/planted
+
+`nrf/planted.py` has the images and the answers; `python -m nrf.planted` prints these.
+Weight decay is part of the design: it removes from the robust network what its
+initialisation left of the chessboard, and feature matching would copy.
+
+Price: a minute on two CPU cores. Result (4,000 test images; mean of three seeds; two
+cores of an AMD EPYC, jax 0.10.2, 2026-11-23; standard accuracy, and under attacks of
+l2 radius 0.075 and 0.15), and the right answer for linear classifiers:
+
+    trained on        measured               right answer
+    D                 99.5   82.4   24.7     99.8   77.6    9.4
+    D, adversarial    94.1   87.3   77.2     93.9   87.6   77.8
+    D_R               92.6   82.8   69.8     93.9   87.6   77.8
+    D_NR              99.4   82.9   27.4     99.8   77.6    9.4
+    D_rand            91.5   34.6    5.0     97.4   38.9    0.6
+    D_det             82.1   25.5    3.4     97.4   38.9    0.6
+
+Where they differ, training has not reached its optimum: the chessboard needs weights
+ten times as large as the shade does.
+"""
+
 from dataclasses import replace
 
 from nrf.config import (

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +91,24 @@ def make_update(step: Step) -> Callable:
         return step(key, state, images[index], labels[index])
 
     return jax.jit(update)
+
+
+def kept(examples: int, holdout: float) -> int:
+    """How many of the examples `hold_out` leaves to be trained on."""
+    return examples - round(holdout * examples)
+
+
+def hold_out(key: Key, dataset: Dataset, holdout: float) -> tuple[Dataset, Dataset]:
+    """The data set without a random part of it, and that part; a fraction of [0, 1)."""
+    count = kept(len(dataset.labels), holdout)
+    order: Any = slice(None)  # Nothing held out: the arrays themselves, not copies.
+    if count < len(dataset.labels):
+        order = np.asarray(jax.random.permutation(key, len(dataset.labels)))
+    images, labels = dataset.images[order], dataset.labels[order]
+    return (
+        dataset._replace(images=images[:count], labels=labels[:count]),
+        dataset._replace(images=images[count:], labels=labels[count:]),
+    )
 
 
 def epochs(
