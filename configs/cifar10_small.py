@@ -1,4 +1,29 @@
-"""x"""
+"""The paper's experiment on real CIFAR-10 without a GPU, on 12,000 images.
+
+    python scripts/run.py configs/cifar10_small.py --out runs/cifar10_small
+
+A plain CNN of three convolutions on 2x2 patches. Its gradients are smoother than a
+ResNet's and its accuracy lower, so that the radii are larger than the paper's: 1
+instead of 0.5 for adversarial training, 1.5 instead of 0.5 for D_rand and D_det (at 0.5
+most images do not reach their target); the test is at 0.25 and 0.5.
+
+Price: 49 minutes on two CPU cores that did other work too. Result (2,000 test images,
+one seed, PGD of 20 steps; two cores of an AMD EPYC, jax 0.10.2, 2026-11-23; CIFAR-10
+from a copy re-encoded as JPEG at quality 75; Wilson's 95 % intervals are within 2.3
+points; the first column of the paper's is its standard accuracy, the second at 0.25):
+
+    trained on        standard    at 0.25    at 0.5      paper
+    D                    75.2       45.1      20.3      95.3   4.5
+    D, adversarial       52.5       47.3      42.6      90.8  82.5
+    D_R                  58.1       44.5      31.2      84.1  48.3
+    D_NR                 66.3       29.2       6.8      87.7   0.8
+    D_rand               43.8        0.0       0.0      63.3
+    D_det                29.5        0.0       0.0      43.7
+
+All four effects are there with separated intervals: D_R's at half of the training
+radius, where it is 10.9 points above D and 24.4 above D_NR. At 0.25 it is not: such a
+small network is robust at that radius by itself.
+"""
 
 from dataclasses import replace
 

@@ -44,7 +44,9 @@ def fake_config(data, norm, epsilons, seeds, network="small"):
         standard=training,
         robust=dataclasses.replace(training, attack=attack),
         matching=config.Matching(steps=1000, step_size=0.1),
-        toward=dataclasses.replace(attack, steps=100, step_size=0.1),
+        mislabelling=config.Mislabelling(
+            dataclasses.replace(attack, steps=100, step_size=0.1), identity_relu=True
+        ),
         on=config.Students(training, training, training, training),
         evaluation=config.Evaluation(norm, epsilons, steps=100),
         seeds=seeds,
@@ -330,6 +332,9 @@ class TableTest(parameterized.TestCase):
         self.assertIn("ResNet-50", note)
         self.assertIn("network: small (paper: resnet50)", note)
         self.assertNotIn("matching steps", note)
+        results["config"]["mislabelling"]["attack"]["epsilon"] = 1.5
+        note = paper.setting(results, {})
+        self.assertIn("ε of D_rand and D_det: 1.5 (paper: 0.5)", note)
         for data in ("digits", "cifar100"):
             self.assertFalse(paper.comparable({"data": data}))
             text = experiment.markdown_page({**results, "data": data})

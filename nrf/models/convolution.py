@@ -5,9 +5,7 @@
 XLA's CPU backend has fast forward convolutions and matrix products, and slow gradients
 of convolutions, above all inside loops (https://github.com/jax-ml/jax/issues/12868).
 Here both gradients are made of the two fast operations. Other backends keep their own.
-
-On two cores the gradient to the weights of 64 -> 64 channels at 32x32 takes 0.25 s
-for 128 images instead of 2.5 s, and that of 3 -> 32 channels 40 ms instead of 130 ms.
+`benchmarks/attack_speed.py` compares whole attacks and training steps with PyTorch's.
 """
 
 import functools
@@ -18,7 +16,7 @@ from jax import lax
 
 _NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 # Bytes of copies of the images that the gradient to the weights holds at once, to stay
-# in cache: 2 to 3 times as fast as all at once; 1 MiB and 16 MiB are slower.
+# in cache; copies of the whole batch at once are slower.
 _CHUNK = 4 * 2**20
 
 
@@ -112,8 +110,8 @@ def _gradient_to_kernel(x, kernel, g, strides, pads, precision):
     (sh, sw), (kh, kw, ci, _) = strides, kernel.shape
     # Copying costs as much as multiplying. Shifting x alone takes kh * kw copies of it.
     # Shifting x along W and g along H takes kw of x and kh of g, which is fewer unless
-    # g has many more channels, and 1.3 times as fast at 64 -> 64. With strides, rows of
-    # x that move together replace some of the shifts of g.
+    # g has many more channels. With strides, rows of x that move together replace some
+    # of the shifts of g.
     shifts = -(-kh // sh) if kh * kw * ci > kw * sh * ci + kh * co else 1
     rows = sh if shifts > 1 else kh
     height = oh + shifts - 1

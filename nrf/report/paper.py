@@ -77,8 +77,8 @@ def setting(results: Results, groups: Measures) -> str:
         ("matching.start", "matching starts from", "image"),
         ("matching.steps", "matching steps", 1000),
         ("matching.step_size", "their length", 0.1),
-        ("toward.epsilon", "ε of D_rand and D_det", 0.5),
-        ("toward.steps", "steps towards the target", 100),
+        ("mislabelling.attack.epsilon", "ε of D_rand and D_det", 0.5),
+        ("mislabelling.attack.steps", "steps towards the target", 100),
     )
     differs = []
     for path, name, theirs in checks:

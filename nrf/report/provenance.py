@@ -3,6 +3,7 @@
 import json
 import statistics
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from nrf.report import page
@@ -12,7 +13,9 @@ from nrf.report.results import Results, norm_name, percent, radius
 def construction(results: Results) -> str:
     """A row for each set: how it was made and how far that got."""
     config = results.get("config") or {}
-    matching, toward = config.get("matching") or {}, config.get("toward") or {}
+    matching = config.get("matching") or {}
+    mislabelling = config.get("mislabelling") or {}
+    toward = mislabelling.get("attack") or {}
     matched, attacks = _by_set(results, "matching"), _by_set(results, "attacks")
     rows: list[list[str]] = []
     for name in ("D_R", "D_NR", *matched):
@@ -25,6 +28,7 @@ def construction(results: Results) -> str:
             how += (
                 f", from {start.get(matching['start'], matching['start'])}, "
                 f"{matching['steps']} steps of {matching['step_size']:g} in ℓ₂"
+                + _through(matching)
             )
         rows.append([name, how, _distance(matched.get(name, []))])
     for name in ("D_rand", "D_det", *attacks):
@@ -37,6 +41,7 @@ def construction(results: Results) -> str:
                 f", {norm_name(toward['norm'])}, "
                 f"ε = {radius(toward['norm'], toward['epsilon'])}, "
                 f"{toward['steps']} steps of {toward['step_size']:g}"
+                + _through(mislabelling)
             )
         rows.append([name, how, _reached(attacks.get(name, []))])
     return page.section(
@@ -105,3 +110,9 @@ def record(results: Results) -> str:
             "The whole config", page.code(json.dumps(results.get("config"), indent=2))
         ),
     )
+
+
+def _through(settings: Mapping[str, Any]) -> str:
+    if not settings.get("identity_relu"):
+        return ""
+    return ", gradients through the last ReLU as if it were the identity"
