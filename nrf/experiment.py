@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
-from nrf import data, devices, store
+from nrf import data, devices, store, train
 from nrf.config import SETS, Experiment
 from nrf.data import Dataset
 from nrf.programs import Programs
@@ -46,6 +47,7 @@ def run(
         train_examples=config.train_examples,
         test_examples=config.test_examples,
     )
+    _check_batches(config, len(sets[0].labels), mesh)
     programs = Programs(config, sets[0].num_classes)
     stages = [
         Stages(config, seed, out / f"seed{seed}", programs, sets, mesh, progress)
@@ -74,6 +76,16 @@ def run(
     }
     store.write(out / "results.json", json.dumps(results, indent=1).encode())
     return results
+
+
+def _check_batches(config: Experiment, examples: int, mesh: Mesh) -> None:
+    """Refuses at the start what the last stage would refuse after hours."""
+    for training in (config.standard, config.robust, *vars(config.on).values()):
+        kept = train.kept(examples, training.holdout)
+        data.batch_indices(0, 0, kept, training.batch_size)
+        devices.check_batch(mesh, training.batch_size)
+    devices.check_batch(mesh, config.evaluation.batch_size)
+    devices.check_batch(mesh, config.synthesis_batch)
 
 
 def pictures(

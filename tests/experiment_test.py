@@ -234,6 +234,29 @@ class OptionsTest(parameterized.TestCase):
             self.assertTrue(np.isfinite(history[0]["loss"]))
 
 
+class RefusalsTest(parameterized.TestCase):
+    """What only the last stages would notice is refused before the first."""
+
+    @parameterized.named_parameters(
+        (
+            "batch",
+            "on",
+            dict(D_det=Training(1, 61, 0.1)),
+            "must be in 1 .. 60.* got 61",
+        ),
+        ("holdout", "robust", dict(holdout=0.9), "must be in 1 .. 6,.* got 20"),
+        ("score", "evaluation", dict(batch_size=21), "divided over 4 devices"),
+    )
+    def test_batches(self, part, changes, message):
+        config = tiny(devices=4)
+        changed = dataclasses.replace(getattr(config, part), **changes)
+        config = dataclasses.replace(config, **{part: changed})
+        with tempfile.TemporaryDirectory() as out:
+            with self.assertRaisesRegex(ValueError, message):
+                experiment.run(config, Path(out))
+            self.assertEmpty(list(Path(out).rglob("*")))
+
+
 class KilledTest(parameterized.TestCase):
     def test_a_killed_run_goes_on_to_the_same_results(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,7 @@ DOORS = {
     "matplotlib": {"report"},
     "tensorflow_datasets": {"prepared", "kinds", "cifar10"},
     "orbax": {"kinds"},
-    "jax.sharding": {"devices", "train", "evaluate", "synthesize", "stages"},
+    "jax.sharding": set("devices train evaluate synthesize stages experiment".split()),
 }
 
 
