@@ -14,10 +14,10 @@ and standard deviation of three seeds; PGD of 40 steps; two cores of an AMD EPYC
     D_rand            62.8 +- 5.0    26.3 +- 4.1     1.2 +- 0.7     0.0 +- 0.0
     D_det             43.2 +- 5.4    12.8 +- 2.5     0.8 +- 0.6     0.0 +- 0.0
 
-D_R is 12.8 points above D at half of the training radius of 1. What carries the effects
-to 8 x 8 pixels is a narrow representation: 10 numbers leave most of an image free, while
-128 pin it down. With `--network.widths 32 64 128 --seeds 0` D, D_R and D_NR are at 43.0,
-55.4 and 44.2 at radius 0.5, where this config's seed 0 has 35.0, 54.2 and 19.0.
+D_R is 12.8 points above D at half of the training radius of 1. What carries the
+effects to 8 x 8 pixels is a narrow representation: 10 numbers leave most of an image
+free, while 128 pin it down. With `--network.widths 32 64 128 --seeds 0` D, D_R and D_NR
+are at 43.0, 55.4 and 44.2 at radius 0.5; here seed 0 has 35.0, 54.2 and 19.0.
 
 Gradients through the last ReLU as if it were the identity do little here. Used for
 matching too (`--matching.identity-relu True`), D_R is at 53.3 +- 2.3 at radius 0.5 and
