@@ -183,11 +183,12 @@ class PromisesTest(chex.TestCase, parameterized.TestCase):
             )
             for count in (1, 2, 5)
         ]
-        self.assertTrue(bool((values[1] >= values[0]).all()))
-        self.assertTrue(bool((values[2] >= values[1]).all()))
-        self.assertGreater(float((values[2] - values[0]).max()), 0)
+        # Batches of 8, 16 and 40 images round differently.
+        self.assertTrue(bool((values[1] >= values[0] - 1e-5).all()))
+        self.assertTrue(bool((values[2] >= values[1] - 1e-5).all()))
+        self.assertGreater(float((values[2] - values[0]).max()), 1e-4)
         # Not every example improves by a second start: the choice is per example.
-        self.assertTrue(bool((values[1] == values[0]).any()))
+        self.assertTrue(bool((values[1] < values[0] + 1e-5).any()))
 
     def test_an_example_does_not_depend_on_its_batch(self):
         whole = self.run_attack(attacks.l2(0.5), random_start=True)
