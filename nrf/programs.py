@@ -81,7 +81,6 @@ class Programs:
     """The compiled functions of one experiment, shared by its seeds and networks."""
 
     def __init__(self, config: Experiment, num_classes: int):
-        self.config = config
         build = functools.partial(network, config.network, num_classes)
         self.model = build()
         loss = losses.cross_entropy(self.model.apply)
