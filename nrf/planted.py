@@ -11,10 +11,10 @@ classifier of these images is fooled by features, not by bugs. Everything about 
 classifiers of them has a closed form; `python -m nrf.planted` prints the right answers.
 """
 
-from statistics import NormalDist
-
+import jax.numpy as jnp
 import numpy as np
 
+from nrf import theory
 from nrf.data import Dataset
 
 SIDE = 8
@@ -49,21 +49,20 @@ def moments() -> tuple[np.ndarray, np.ndarray]:
     return mean, variance
 
 
-def accuracy(a: np.ndarray, epsilon: float = 0.0) -> float:
-    """Of the classifier sign(aᵀ coordinates), under ℓ2 attacks of radius epsilon.
-
-    Φ((aᵀμ − ε‖a‖₂) / √(aᵀΣa)): the worst perturbation is −ε y a / ‖a‖₂.
-    """
+def gaussian() -> theory.Gaussian:
+    """What the basis' coordinates are drawn from, before they are clipped."""
     mean, variance = moments()
-    margin = a @ mean - epsilon * np.linalg.norm(a)
-    return NormalDist().cdf(margin / np.sqrt(a**2 @ variance))
+    return theory.Gaussian(jnp.float32(mean), jnp.diag(jnp.float32(variance)))
+
+
+def accuracy(a: np.ndarray, epsilon: float = 0.0) -> float:
+    """Of the classifier sign(aᵀ coordinates), under ℓ2 attacks of radius epsilon."""
+    return float(theory.accuracy(gaussian(), jnp.float32(a), epsilon))
 
 
 def usefulness(a: np.ndarray, epsilon: float = 0.0) -> float:
     """γ(ε) of the feature aᵀ coordinates at unit variance; ρ at ε = 0 (section 2)."""
-    mean, variance = moments()
-    size = np.sqrt(a**2 @ variance + (a @ mean) ** 2)
-    return float((a @ mean - epsilon * np.linalg.norm(a)) / size)
+    return float(theory.usefulness(gaussian(), jnp.float32(a), epsilon))
 
 
 def answers(epsilon_train: float, epsilon_toward: float) -> dict[str, np.ndarray]:
@@ -80,11 +79,9 @@ def answers(epsilon_train: float, epsilon_toward: float) -> dict[str, np.ndarray
     mean, variance = moments()
     sigma, size = np.diag(variance), np.eye(len(mean))
 
-    def robust(tau: float) -> np.ndarray:
-        return mean / (variance + tau)
-
-    taus = np.geomspace(1e-6, 1e3, 1000)
-    best = robust(max(taus, key=lambda tau: accuracy(robust(tau), epsilon_train)))
+    robust = mean / (variance + np.geomspace(1e-6, 1e3, 1000)[:, None])
+    found = theory.accuracy(gaussian(), jnp.float32(robust), epsilon_train)
+    best = robust[int(found.argmax())]
     standard = mean / variance
 
     def matched(a: np.ndarray) -> np.ndarray:

@@ -1,17 +1,19 @@
 """From a config to functions: networks, attacks, optimizers, and all of them compiled.
 
-The only module beside `nrf.experiment` that reads configs.
+With the experiments, the only modules that read configs.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from nrf import attacks, data, evaluate, losses, models, synthesize
 from nrf import train as training
-from nrf.config import PGD, Experiment, Network, Training
+from nrf.config import PGD, Evaluation, Experiment, Network, Training
 from nrf.models import Model
 from nrf.types import Attack, Loss
 
@@ -46,6 +48,37 @@ def attack(settings: PGD, loss: Loss) -> Attack:
         restarts=settings.restarts,
         keep_best=settings.keep_best,
     )
+
+
+def attack_at(settings: Evaluation, loss: Loss) -> Callable[[jax.Array], Attack]:
+    """The attack that evaluates, for any radius, climbing `loss`."""
+
+    def at(epsilon):
+        return attacks.pgd(
+            loss,
+            _THREATS[settings.norm](epsilon),
+            steps=settings.steps,
+            step_size=epsilon * settings.crossings / settings.steps,
+            random_start=settings.restarts > 1,
+            restarts=settings.restarts,
+        )
+
+    return at
+
+
+def trainer(
+    model: Model, settings: Training, examples: int
+) -> tuple[optax.GradientTransformation, Callable]:
+    """Optimizer, and compiled update, for that many training examples."""
+    chain = optimizer(settings, settings.epochs * (examples // settings.batch_size))
+    loss = losses.cross_entropy(model.apply)
+    step = training.make_step(
+        model,
+        chain,
+        attack=attack(settings.attack, loss) if settings.attack else None,
+        augment=functools.partial(data.augment, pad=settings.pad, flip=settings.flip),
+    )
+    return chain, training.make_update(step)
 
 
 def optimizer(settings: Training, steps: int) -> optax.GradientTransformation:
@@ -84,22 +117,13 @@ class Programs:
         build = functools.partial(network, config.network, num_classes)
         self.model = build()
         loss = losses.cross_entropy(self.model.apply)
-        evaluation, matching = config.evaluation, config.matching
-        mislabelling = config.mislabelling
-
-        def attack_at(epsilon):
-            return attacks.pgd(
-                loss,
-                _THREATS[evaluation.norm](epsilon),
-                steps=evaluation.steps,
-                step_size=epsilon * evaluation.crossings / evaluation.steps,
-                random_start=evaluation.restarts > 1,
-                restarts=evaluation.restarts,
-            )
+        matching, mislabelling = config.matching, config.mislabelling
 
         self.loss = loss
         self.correct = evaluate.make_correct(self.model.apply)
-        self.robustly_correct = evaluate.make_correct(self.model.apply, attack_at)
+        self.robustly_correct = evaluate.make_correct(
+            self.model.apply, attack_at(config.evaluation, loss)
+        )
         self.match = synthesize.make_robustify(
             build(identity_relu=matching.identity_relu).apply,
             lambda loss: attacks.pgd(
@@ -119,16 +143,7 @@ class Programs:
 
     @functools.cache  # noqa: B019  (lives as long as the run)
     def trainer(self, settings: Training, examples: int):
-        """Optimizer, and compiled update, for that many training examples."""
-        chain = optimizer(settings, settings.epochs * (examples // settings.batch_size))
-        augment = functools.partial(data.augment, pad=settings.pad, flip=settings.flip)
-        step = training.make_step(
-            self.model,
-            chain,
-            attack=attack(settings.attack, self.loss) if settings.attack else None,
-            augment=augment,
-        )
-        return chain, training.make_update(step)
+        return trainer(self.model, settings, examples)
 
     @functools.cache  # noqa: B019
     def holdout_correct(self, settings: Training):

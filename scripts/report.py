@@ -8,7 +8,9 @@ from nrf import report
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="the --out folder of scripts/run.py")
+    parser.add_argument(
+        "run", type=Path, help="the --out folder of scripts/run.py or theory.py"
+    )
     try:
         page = report.write(parser.parse_args().run)
     except ValueError as error:

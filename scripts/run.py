@@ -5,39 +5,17 @@ that was stopped goes on after its last finished stage.
 """
 
 import contextlib
-import dataclasses
-import runpy
 import shlex
 import sys
-from pathlib import Path
 
-import tyro
+from command_line import parse
 from tqdm import tqdm
 
 from nrf.config import Experiment
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Run(Experiment):
-    out: Path  # Where results go.
-
-
 def main() -> None:
-    path = "".join(word for word in sys.argv[1:2] if not word.startswith("-"))
-    if not Path(path).is_file():
-        known = " ".join(sorted(map(str, Path("configs").glob("*.py"))))
-        sys.exit(f"usage: python scripts/run.py CONFIG --out DIR; configs: {known}")
-    fields = vars(runpy.run_path(path)["config"])
-    asked = vars(
-        tyro.cli(
-            Run,
-            default=Run(**fields, out=tyro.MISSING),
-            prog=f"scripts/run.py {path}",
-            args=sys.argv[2:],
-            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-        )
-    )
-    out, config = asked["out"], Experiment(**{name: asked[name] for name in fields})
+    config, out = parse(Experiment, "scripts/run.py")
 
     from nrf import devices, experiment, report  # JAX starts after options are right.
 

@@ -18,11 +18,14 @@ class ConfigTest(parameterized.TestCase):
     @parameterized.named_parameters((path.stem, path) for path in CONFIGS)
     def test_files_hold_a_config_that_programs_can_be_made_of(self, path):
         loaded = runpy.run_path(str(path))
-        self.assertIsInstance(loaded["config"], config.Experiment)
-        self.assertEqual(loaded["config"].name, path.stem)
+        found = loaded["config"]
+        self.assertEqual(found.name, path.stem)
         # Its header says how to run it.
-        self.assertIn(f"python scripts/run.py configs/{path.name}", loaded["__doc__"])
-        programs.Programs(loaded["config"], 10)
+        script = {config.Experiment: "run", config.Theory: "theory"}[type(found)]
+        command = f"python scripts/{script}.py configs/{path.name}"
+        self.assertIn(command, loaded["__doc__"])
+        if script == "run":
+            programs.Programs(found, 10)
 
     def test_needs_no_jax(self):
         code = "import sys, nrf.config; sys.exit('jax' in sys.modules)"
@@ -66,6 +69,26 @@ class ConfigTest(parameterized.TestCase):
         ):
             with self.assertRaisesRegex(ValueError, message):
                 dataclasses.replace(digits, **change)
+
+    @parameterized.named_parameters(
+        ("mean", dict(mean=(1.0, 2.0, 3.0)), "must be pairs"),
+        ("variances", dict(variances=(1.0, 0.0)), "variances must be positive"),
+        ("penalty", dict(penalty=2.0), "above 1 / 0.3, .* got 2.0"),
+        ("panels", dict(panels=(-1.0,)), "radii must not be negative"),
+        ("pgd", dict(pgd=((0, 0.1),)), "at least one step"),
+        ("samples", dict(fit_samples=2), "8 or more"),
+        ("dimensions", dict(dimensions=(2, 5000)), "2 to 3999"),
+        ("spectrum", dict(spectrum=(1.0, 2.0)), "three variances"),
+        ("axes", dict(ellipses=dict(axes=(0.3, 0.1))), r"lie in \[0, 1\]"),
+        ("attack", dict(ellipses=dict(robust=TRAINING)), "attack in robust"),
+    )
+    def test_theory_refuses(self, change, message):
+        gaussian = runpy.run_path(str(CONFIGS[0].parent / "gaussian.py"))["config"]
+        with self.assertRaisesRegex(ValueError, message):
+            if "ellipses" in change:
+                of = dataclasses.replace(gaussian.ellipses, **change["ellipses"])
+                change = {"ellipses": of}
+            dataclasses.replace(gaussian, **change)
 
     @parameterized.parameters(
         ("cosine", [0.0, 1.0, 0.0]),

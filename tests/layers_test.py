@@ -9,18 +9,20 @@ ROOT = Path(__file__).parent.parent / "nrf"
 FLOORS = (
     {"types", "config"},
     {"attacks", "losses", "models", "store", "prepared", "devices"},
-    {"data", "kinds", "cifar10"},
+    {"data", "kinds", "cifar10", "theory"},
     {"planted", "train", "evaluate", "synthesize"},
     {"programs", "report"},
-    {"stages"},
-    {"experiment"},
+    {"stages", "ellipses"},
+    {"experiment", "theory_experiment"},
 )
 # Plots and files are behind their own doors.
 DOORS = {
     "matplotlib": {"report"},
     "tensorflow_datasets": {"prepared", "kinds", "cifar10"},
     "orbax": {"kinds"},
-    "jax.sharding": set("devices train evaluate synthesize stages experiment".split()),
+    "jax.sharding": set(
+        "devices train evaluate synthesize stages ellipses experiment".split()
+    ),
 }
 
 

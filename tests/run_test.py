@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from absl.testing import parameterized
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +63,32 @@ class RunTest(parameterized.TestCase):
             self.assertEqual(remade.returncode, 0, remade.stderr)
             self.assertEqual((out / "report.html").read_bytes(), page)
 
+    def test_theory_from_command_to_page(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "gaussian"
+            options = (
+                "--samples 200 --fit-samples 50 --fit-epsilons 1 --pgd 2 0.3 4 0.2 "
+                "--dimensions 2 3 --dimension-samples 60 --draws 1000 --problems 9 "
+                "--ellipses.examples 200 --ellipses.standard.epochs 1 "
+                "--ellipses.robust.epochs 1 --ellipses.evaluation.batch-size 100"
+            ).split()
+            done = python(
+                "scripts/theory.py", "configs/gaussian.py", "--out", out, *options
+            )
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.stdout.strip(), str(out / "report.html"))
+            found = json.loads((out / "theory.json").read_text())
+            self.assertLen(found["fits"], 3)
+            self.assertEqual(found["config"]["samples"], 200)
+            variances = np.array(found["curve"]["eigenvalues"])
+            self.assertTrue((np.diff(variances, axis=0) > 0).all())
+
+    def test_a_script_refuses_the_configs_of_another(self):
+        for script, name in (("run", "gaussian"), ("theory", "digits")):
+            done = python(f"scripts/{script}.py", f"configs/{name}.py", "--out", "/x")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"configs/{name}.py is not for scripts/{script}", done.stderr)
+
     @parameterized.named_parameters(
         ("field", ["--robust.atack.steps", "3"], "--robust.attack.steps"),
         ("value", ["--robust.attack.steps", "0"], "must be at least 1, got 0"),
@@ -86,7 +113,10 @@ class RunTest(parameterized.TestCase):
         self.assertIn("configs/digits.py", done.stderr)
 
     @parameterized.parameters(
-        "run.py configs/digits.py", "prepare_cifar10.py", "report.py"
+        "run.py configs/digits.py",
+        "theory.py configs/gaussian.py",
+        "prepare_cifar10.py",
+        "report.py",
     )
     def test_help(self, script):
         done = python(*f"scripts/{script} --help".split())

@@ -1,7 +1,9 @@
 """The paper's four claims, judged on a run's numbers by rules stated beside them."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from nrf.report import page
 from nrf.report.results import (
     CLEAN,
     Column,
@@ -28,6 +30,24 @@ class Claim(NamedTuple):
     verdict: str  # SHOWN, NOT_SHOWN or NOT_MEASURED.
     measured: str
     rule: str
+
+
+def html(judged: Iterable[Claim]) -> str:
+    """The list of claims at the top of a page."""
+    items = []
+    for claim in judged:
+        kind = claim.verdict.replace(" ", "-")
+        items.append(
+            f'<li class="{kind}"><b>{page.text(claim.title)}.</b> '
+            f'<span class="verdict">{claim.verdict.capitalize()}.</span><br>'
+            f"{page.text(claim.measured)}<br>"
+            f'<span class="soft">Shown means: {page.text(claim.rule)}.</span></li>'
+        )
+    return f'<ol class="claims">\n{chr(10).join(items)}\n</ol>\n'
+
+
+def judge(good: bool) -> str:
+    return SHOWN if good else NOT_SHOWN
 
 
 def above(a: Measure, b: Measure | float) -> bool:
@@ -70,10 +90,6 @@ def _say(measure: Measure) -> str:
     return f"{percent(measure.mean)} {bracket(measure)}"
 
 
-def _judge(good: bool) -> str:
-    return SHOWN if good else NOT_SHOWN
-
-
 def _find(groups: Measures, name: str, at: Column | None) -> Measure | None:
     cells = groups.get(Network(name, "standard"), {})
     return cells.get(at) if at is not None else None
@@ -91,7 +107,7 @@ def _robust(results: Results, groups: Measures, chance: float) -> Claim:
         f"that of standard training on D is {_say(plain)}."
     )
     good = above(robust, plain) and above(robust, chance)
-    return Claim(title, _judge(good), measured, rule)
+    return Claim(title, judge(good), measured, rule)
 
 
 def _not_robust(results: Results, groups: Measures, chance: float) -> Claim:
@@ -113,7 +129,7 @@ def _not_robust(results: Results, groups: Measures, chance: float) -> Claim:
     good = (
         above(clean, chance) and above(robust, attacked) and not above(attacked, plain)
     )
-    return Claim(title, _judge(good), measured, rule)
+    return Claim(title, judge(good), measured, rule)
 
 
 def _mislabelled(
@@ -128,4 +144,4 @@ def _mislabelled(
         f"Trained where {labels}, it is right on {_say(clean)} of the unchanged test "
         f"images (chance {percent(chance)})."
     )
-    return Claim(title, _judge(above(clean, chance)), measured, rule)
+    return Claim(title, judge(above(clean, chance)), measured, rule)

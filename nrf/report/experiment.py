@@ -1,12 +1,11 @@
 """The page of the main experiment: what it found, section by section."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nrf.report import figures, page, paper, pictures, provenance
-from nrf.report.claims import RULE, claims
+from nrf.report import claims, figures, page, paper, pictures, provenance
 from nrf.report.results import (
     CLEAN,
     Measures,
@@ -25,8 +24,13 @@ from nrf.report.table import caption, cell, counted, heading, markdown, table
 TITLE = "Are adversarial examples bugs, or features that a network can learn from?"
 
 
-def html(results: Results, images: Mapping[str, np.ndarray]) -> str:
-    """The whole page; `images` as in pictures.npz, or {}."""
+def html(
+    results: Results, images: Mapping[str, np.ndarray], theories: Sequence[str] = ()
+) -> str:
+    """The whole page; `images` as in pictures.npz, or {}.
+
+    `theories` are the folders beside this run's that hold a page of the theory.
+    """
     groups = measures(results)
     chance = 1 / len(results["classes"])
     sections = [
@@ -36,6 +40,7 @@ def html(results: Results, images: Mapping[str, np.ndarray]) -> str:
         against_radius(groups, chance),
         by_epoch(results, chance),
         provenance.construction(results),
+        theory(theories),
         provenance.record(results),
     ]
     return page.page(TITLE, lead(results), sections)
@@ -44,12 +49,12 @@ def html(results: Results, images: Mapping[str, np.ndarray]) -> str:
 def markdown_page(results: Results) -> str:
     """results.md: claims and tables."""
     lines = [f"# {TITLE}", "", lead(results), "", "## What this run shows", ""]
-    for claim in claims(results):
+    for claim in claims.claims(results):
         lines += [
             f"- **{claim.title}: {claim.verdict}.** {claim.measured} "
             f"(Shown means: {claim.rule}.)"
         ]
-    lines += ["", RULE, "", "## Accuracies", "", table(results)]
+    lines += ["", claims.RULE, "", "## Accuracies", "", table(results)]
     if paper.comparable(results):
         head, rows = paper.comparison(results)
         note = paper.setting(results, measures(results))
@@ -75,15 +80,6 @@ def lead(results: Results) -> str:
 
 
 def verdicts(results: Results, groups: Measures) -> str:
-    items = []
-    for claim in claims(results):
-        kind = claim.verdict.replace(" ", "-")
-        items.append(
-            f'<li class="{kind}"><b>{page.text(claim.title)}.</b> '
-            f'<span class="verdict">{claim.verdict.capitalize()}.</span><br>'
-            f"{page.text(claim.measured)}<br>"
-            f'<span class="soft">Shown means: {page.text(claim.rule)}.</span></li>'
-        )
     shown = columns(groups)
     rows = [
         [network.label, *(cell(cells.get(column), "|") for column in shown)]
@@ -91,8 +87,8 @@ def verdicts(results: Results, groups: Measures) -> str:
     ]
     head = ["trained on", *(heading(column, groups) for column in shown)]
     blocks = [
-        f'<ol class="claims">\n{chr(10).join(items)}\n</ol>\n',
-        page.paragraph(RULE, note=True),
+        claims.html(claims.claims(results)),
+        page.paragraph(claims.RULE, note=True),
         page.table(head, rows),
         page.paragraph(caption(groups), note=True),
     ]
@@ -204,10 +200,12 @@ def by_epoch(results: Results, chance: float) -> str:
         figures.training(f"training{i}", _trained(stage), of_seeds, chance)
         for i, (stage, of_seeds) in enumerate(histories.items())
     ]
-    key = (
-        '<ul class="key"><li><i></i>test accuracy, in the network’s colour</li>'
-        '<li><i style="border-top-style: dashed"></i>training accuracy</li>'
-        '<li><i style="border-top-style: dotted"></i>chance</li></ul>\n'
+    key = page.key(
+        [
+            ("", "test accuracy, in the network’s colour"),
+            ("border-top-style: dashed", "training accuracy"),
+            ("border-top-style: dotted", "chance"),
+        ]
     )
     return page.section(
         "Accuracy during training",
@@ -228,3 +226,20 @@ def _trained(stage: str) -> Network:
         return Network("D", "adversarial")
     name = "D" if stage == "standard" else stage.removeprefix("on_")
     return Network(name, "standard")
+
+
+def theory(folders: Sequence[str]) -> str:
+    return page.section(
+        "The theory behind it",
+        page.paragraph(
+            "For two Gaussian classes the paper's section 4 says what robust training "
+            "learns, and why its gradients point from class to class. The page of the "
+            "theory checks each of these statements by numbers, and says where the "
+            "print had to be corrected."
+        ),
+        page.neighbours(
+            "It is here" if folders else "This makes it",
+            folders,
+            "python scripts/theory.py configs/gaussian.py --out runs/gaussian",
+        ),
+    )

@@ -1,6 +1,6 @@
 """Plots as SVG for a page: text stays text, lines follow the page's light or dark.
 
-The only module that imports matplotlib.
+Only this module and `theory_figures` import matplotlib.
 """
 
 import html

@@ -8,6 +8,7 @@ Functions take plain text and escape it, except where an argument is called `htm
 import html as _html
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 CSS = """
 :root { color-scheme: light; --ink: #1c1d21; --paper: #ffffff; --soft: #585d66;
@@ -93,9 +94,29 @@ def section(title: str, *html: str) -> str:
     return f'<section id="{name}">\n<h2>{text(title)}</h2>\n{"".join(html)}</section>\n'
 
 
-def paragraph(plain: str, *, note: bool = False) -> str:
+def paragraph(plain: str, *html: str, note: bool = False) -> str:
     kind = ' class="note"' if note else ""
-    return f"<p{kind}>{text(plain)}</p>\n"
+    return f"<p{kind}>{text(plain)}{''.join(html)}</p>\n"
+
+
+def link(href: str, plain: str) -> str:
+    return f'<a href="{_html.escape(href)}">{text(plain)}</a>'
+
+
+def neighbours(plain: str, folders: Sequence[str], command: str) -> str:
+    """Links to the pages in `folders` beside this one's, or else how to make one."""
+    if not folders:
+        return paragraph(f"{plain}:") + code(command)
+    links = [link(f"../{quote(name)}/report.html", name) for name in folders]
+    return paragraph(f"{plain}: ", ", ".join(links), ".")
+
+
+def key(entries: Iterable[tuple[str, str]]) -> str:
+    """What the lines of a figure mean: (style of the line in CSS, meaning)."""
+    items = "".join(
+        f'<li><i style="{style}"></i>{text(plain)}</li>\n' for style, plain in entries
+    )
+    return f'<ul class="key">\n{items}</ul>\n'
 
 
 def figure(html: str, caption: str) -> str:
