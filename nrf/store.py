@@ -73,9 +73,7 @@ def stage(path: Path, about: dict[str, Any], make: Callable[[], T], kind: Kind[T
             raise ValueError(f"{path} was not read back from disk as it was written.")
         manifest = {
             "about": about,
-            "git": git_commit(),
-            "versions": versions(),
-            "device": device(),
+            **origin(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
             "content": same,
@@ -176,6 +174,11 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
+
+
+def origin() -> dict[str, Any]:
+    """By which code and where a result is made."""
+    return {"git": git_commit(), "versions": versions(), "device": device()}
 
 
 def git_commit() -> str | None:

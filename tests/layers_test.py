@@ -12,7 +12,7 @@ FLOORS = (
     {"data", "kinds", "cifar10", "theory"},
     {"planted", "train", "evaluate", "synthesize"},
     {"programs", "report"},
-    {"stages", "ellipses"},
+    {"stages", "ellipses", "theory_parts"},
     {"experiment", "theory_experiment"},
 )
 # Plots and files are behind their own doors.
@@ -29,7 +29,7 @@ DOORS = {
 def imports(module):
     """Of the module or package: (what, whether inside of a function)."""
     path = ROOT / module
-    files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):

@@ -13,7 +13,9 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from nrf import report
-from nrf.report import claims, figures, page, theory, theory_claims, theory_figures
+from nrf.report import claims, figures, page, theory
+from nrf.report.theory import claims as theory_claims
+from nrf.report.theory import planes
 
 RADII = [0.1, 1.0, 10.0]
 
@@ -306,11 +308,11 @@ class PageTest(parameterized.TestCase):
 class FiguresTest(absltest.TestCase):
     def test_the_paper_s_frame(self):
         cov = np.diag([25, 0.5])
-        self.assertEqual(theory_figures._half_width(np.array([-10, 1]), cov), 20)
+        self.assertEqual(planes._half_width(np.array([-10, 1]), cov), 20)
 
     def test_ellipse_has_one_mahalanobis_radius(self):
         cov, centre = np.array([[4.0, 1.0], [1.0, 2.0]]), np.array([3.0, -1.0])
-        v = theory_figures._ellipse(centre, cov) - centre
+        v = planes._ellipse(centre, cov) - centre
         square = np.einsum("ni,ij,nj->n", v, np.linalg.inv(cov), v)
         np.testing.assert_allclose(np.sqrt(square), 1.5)
 

@@ -1,6 +1,6 @@
 """Plots as SVG for a page: text stays text, lines follow the page's light or dark.
 
-Only this module and `theory_figures` import matplotlib.
+Only this module, `theory.planes` and `theory.plots` import matplotlib.
 """
 
 import html

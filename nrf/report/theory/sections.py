@@ -1,136 +1,17 @@
 """The page of the theory: the paper's section 4 checked by numbers."""
 
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from nrf.report import claims, page, provenance, theory_figures
+from nrf.report import claims, page, provenance
 from nrf.report.results import Results, percent
-from nrf.report.theory_claims import by_spectrum, numbers
-from nrf.report.theory_claims import claims as theory_claims
+from nrf.report.theory import planes, plots
+from nrf.report.theory.claims import by_spectrum, numbers
+from nrf.report.theory.claims import claims as theory_claims
+from nrf.report.theory.corrections import corrections
 
 TITLE = "What robust training learns of two Gaussians"
-# What theory.json holds: names of each part, and of each entry where it is a list.
-NEEDED: dict[str, tuple[str, ...]] = {
-    "problem": ("mean", "cov", "samples"),
-    "points": ("x", "y"),
-    "panels": (
-        *("epsilon", "mean", "cov", "fitted_mean", "fitted_cov", "weights"),
-        *("alignment", "radius", "perturbations"),
-        *("standard_accuracy", "robust_accuracy"),
-    ),
-    "curve": (
-        *("epsilon", "multiplier", "eigenvalues", "condition_number", "alignment"),
-    ),
-    "exact": ("epsilon", "eigenvalues", "points"),
-    "fits": (
-        *("maximiser", "steps", "step_size", "epsilon", "mean", "cov"),
-        *("difference", "error", "monte_carlo"),
-    ),
-    "dimensions": (
-        *("spectrum", "dimension", "epsilon", "samples"),
-        *("difference", "concentration"),
-    ),
-    "vulnerability": (
-        *("penalty", "eigenvalues", "samples", "formula", "monte_carlo"),
-        *("standard_error", "printed", "isotropic", "descent"),
-    ),
-    "alignment": (
-        *("eigenvalues", "epsilon", "condition_number", "worst_alignment"),
-        *("problems", "violations", "least_gain"),
-    ),
-    "tradeoff": ("test_epsilon", "train_epsilon", "accuracy"),
-    "usefulness": ("feature", "weights", "epsilon", "gamma"),
-    "ellipses": (
-        *("epsilon", "centre", "axes", "points", "labels"),
-        *("first", "second", "networks"),
-    ),
-}
-CORRECTIONS = (
-    (
-        "Section 4, the classifier",
-        "arg max over y of ℓ(x; yμ, Σ)",
-        "arg min: ℓ is a negative log-likelihood",
-    ),
-    (
-        "Theorem 1, the adversary",
-        "climbs ℓ − C‖δ‖₂",
-        "climbs ℓ − ½C‖δ‖₂²; without the square there is no maximum",
-    ),
-    (
-        "Theorem 1, the condition",
-        "C ≥ 1/σₘᵢₙ",
-        "C > 1/σₘᵢₙ; at equality there is no maximum",
-    ),
-    (
-        "Theorem 1, the formula",
-        "tr[(I + (CΣ − I)⁻¹)²] − d",
-        "half of it: ℓ has a ½ that the trace leaves out",
-    ),
-    (
-        "Lemma 1, the multiplier",
-        "a λ with ‖δ‖ = ε",
-        "the only one with λ ≥ 1/σₘᵢₙ; the others are not the maximum",
-    ),
-    (
-        "Theorem 2, the solution",
-        "λ implicit, for ε below some ε₀",
-        "τ = 4/λ is the one root of ε² = ¼ Σᵢ (√(σᵢ + τ) − √σᵢ)², for every ε > 0",
-    ),
-    (
-        "Theorem 2, the bounds on λ",
-        "Ω((1 + √ε) / (√ε + ε√ε)) and O((1 + √ε) / √ε)",
-        "ε there is the squared radius; in the radius "
-        "Ω((1 + ε) / (ε + ε³)) and O((1 + ε) / ε)",
-    ),
-    (
-        "Theorem 2, the relaxation",
-        "exact as the dimension grows",
-        "only if the budget is spread over many directions: "
-        "Σᵢ rᵢ⁴ / (Σᵢ rᵢ²)² → 0, with rᵢ the push along axis i",
-    ),
-    (
-        "Theorem 3, the conditions",
-        "a strict gain in the worst case, always",
-        "for ε > 0 and Σ not a multiple of I; then for every μ outside of a single "
-        "eigenspace, not only for the worst",
-    ),
-)
-
-
-def load(out: Path) -> Results:
-    """The content of theory.json in the folder `out`.
-
-    Raises:
-      ValueError: it is not there, is not JSON, or lacks something.
-    """
-    path = Path(out) / "theory.json"
-    try:
-        theory = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"there is no {path}.") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
-    missing = list(_missing(theory))
-    if missing:
-        raise ValueError(
-            f"{path} has no {', '.join(missing)}; was it made by scripts/theory.py?"
-        )
-    return theory
-
-
-def _missing(theory: dict[str, Any]) -> Iterator[str]:
-    for part, names in NEEDED.items():
-        found = theory.get(part)
-        if not found:
-            yield part
-            continue
-        for i, entry in enumerate(found if isinstance(found, list) else [found]):
-            where = f"{part}[{i}]" if isinstance(found, list) else part
-            yield from (f"{where}.{name}" for name in names if name not in entry)
 
 
 def html(theory: Results, runs: Sequence[str] = ()) -> str:
@@ -185,8 +66,7 @@ def verdicts(theory: Results, runs: Sequence[str]) -> str:
 def gaussians(theory: Results) -> str:
     panels = theory["panels"]
     charts = [
-        theory_figures.panel(f"panel{i}", theory, panel)
-        for i, panel in enumerate(panels)
+        planes.panel(f"panel{i}", theory, panel) for i, panel in enumerate(panels)
     ]
     radius = panels[0]["radius"]
     rows = [
@@ -206,12 +86,12 @@ def gaussians(theory: Results) -> str:
         page.figure(
             page.key(
                 [
-                    (_dot(theory_figures.BLUE), "class +1"),
-                    (_triangle(theory_figures.ORANGE), "class −1"),
+                    (_dot(planes.BLUE), "class +1"),
+                    (_triangle(planes.ORANGE), "class −1"),
                     ("", "learned ellipse, in the class's colour; straight: boundary"),
                     ("border-top-style: dashed", "true ellipse"),
-                    (_thick(theory_figures.GREEN), "gradient of the classifier"),
-                    (_thick(theory_figures.PINK), "direction between the classes"),
+                    (_thick(planes.GREEN), "gradient of the classifier"),
+                    (_thick(planes.PINK), "direction between the classes"),
                 ]
             )
             + page.panels([*charts, page.table(head, rows)], least="26rem"),
@@ -222,7 +102,7 @@ def gaussians(theory: Results) -> str:
             "ε = 0 they go along the smallest variance, wherever the point is; the "
             "rounder the ellipse, the more they go straight away from its centre. "
             "Ellipses: Theorem 2's closed form, Mahalanobis radius "
-            f"{theory_figures.MAHALANOBIS:g}; the frame may cut them. “From samples”: "
+            f"{planes.MAHALANOBIS:g}; the frame may cut them. “From samples”: "
             f"the exact robust maximum likelihood of {theory['problem']['samples']:,} "
             "samples. The paper's figure 4 shows the same: constant mean, covariance "
             "blending towards the identity. Its boundaries for ε = 1 and 10 have other "
@@ -251,8 +131,8 @@ def _thick(color: str) -> str:
 
 def against_epsilon(theory: Results) -> str:
     charts = [
-        theory_figures.eigenvalues("eigenvalues", theory),
-        theory_figures.multiplier("multiplier", theory),
+        plots.eigenvalues("eigenvalues", theory),
+        plots.multiplier("multiplier", theory),
     ]
     return page.section(
         "Theorem 2: the covariance against ε",
@@ -315,10 +195,10 @@ def fits(theory: Results) -> str:
 def dimensions(theory: Results) -> str:
     groups = by_spectrum(theory)
     charts = [
-        theory_figures.by_dimension(
+        plots.by_dimension(
             "difference", groups, "difference", "relaxed and exact differ by"
         ),
-        theory_figures.by_dimension(
+        plots.by_dimension(
             "concentration", groups, "concentration", "concentration of the budget"
         ),
     ]
@@ -352,8 +232,8 @@ def vulnerability(theory: Results) -> str:
         ["formula, equal variances of the same trace", f"{of['isotropic']:.4f}"],
     ]
     charts = [
-        theory_figures.descent_vulnerability("descent-vulnerability", theory),
-        theory_figures.descent_eigenvalues("descent-eigenvalues", theory),
+        plots.descent_vulnerability("descent-vulnerability", theory),
+        plots.descent_eigenvalues("descent-eigenvalues", theory),
     ]
     return page.section(
         "Theorem 1: which Gaussians are vulnerable",
@@ -375,8 +255,8 @@ def vulnerability(theory: Results) -> str:
 def alignment(theory: Results) -> str:
     of = theory["alignment"]
     charts = [
-        theory_figures.alignment("alignment", theory),
-        theory_figures.worst_alignment("worst", theory),
+        plots.alignment("alignment", theory),
+        plots.worst_alignment("worst", theory),
     ]
     return page.section(
         "Theorem 3: gradients along the classes",
@@ -395,8 +275,8 @@ def alignment(theory: Results) -> str:
 
 def tradeoff(theory: Results) -> str:
     charts = [
-        theory_figures.tradeoff("tradeoff", theory),
-        theory_figures.usefulness("usefulness", theory),
+        plots.tradeoff("tradeoff", theory),
+        plots.usefulness("usefulness", theory),
     ]
     return page.section(
         "Accuracy against robustness",
@@ -418,7 +298,7 @@ def ellipses(theory: Results) -> str:
     networks = of["networks"]
     gaps = 2 * (np.asarray(of["centre"]) - np.asarray(of["axes"]))
     charts = [
-        theory_figures.ellipses(f"ellipses{i}", theory, network)
+        planes.ellipses(f"ellipses{i}", theory, network)
         for i, network in enumerate(networks)
     ]
     said = " ".join(
@@ -441,18 +321,5 @@ def ellipses(theory: Results) -> str:
             "training; the adversary measures in ℓ₂. The paper's figure 14 makes this "
             "point with drawn lines; here networks were trained. "
             "The attack is PGD, so accuracies under attack are upper bounds.",
-        ),
-    )
-
-
-def corrections() -> str:
-    return page.section(
-        "Where the code differs from the print",
-        page.table(["where", "printed", "here"], CORRECTIONS),
-        page.paragraph(
-            "σₘᵢₙ is the smallest variance, r the root mean square of the push. None "
-            "of these changes what the paper concludes, but for the relaxation: the "
-            "limit of high dimension needs a condition.",
-            note=True,
         ),
     )

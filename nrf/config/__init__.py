@@ -1,0 +1,30 @@
+"""Every number that an experiment depends on, checked when it is written down.
+
+Frozen dataclasses without JAX: `--help` answers at once, and a variant of an experiment
+is `dataclasses.replace(config, ...)`. Files in `configs/` hold one `config` each.
+"""
+
+from nrf.config.experiment import SETS, Experiment, Students
+from nrf.config.parts import (
+    PGD,
+    Evaluation,
+    Matching,
+    Mislabelling,
+    Network,
+    Training,
+)
+from nrf.config.theory import Ellipses, Theory
+
+__all__ = [
+    "PGD",
+    "SETS",
+    "Ellipses",
+    "Evaluation",
+    "Experiment",
+    "Matching",
+    "Mislabelling",
+    "Network",
+    "Students",
+    "Theory",
+    "Training",
+]
