@@ -27,6 +27,26 @@ class ConfigTest(parameterized.TestCase):
         if script == "run":
             programs.Programs(found, 10)
 
+    @parameterized.parameters(
+        ("small", 8),
+        ("mlp", 8),
+        ("resnet18", 16),
+        ("resnet50", 64),
+        ("vgg16", 16),
+        ("inception_v3", 64),
+        ("densenet121", 32),
+    )
+    def test_networks_have_the_widths_of_their_settings(self, name, features):
+        import jax
+
+        settings = config.Network(name, (0.5,), (0.2,), widths=(4, 8), width=2)
+        model = programs.network(settings, 10)
+        x = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
+        params = jax.eval_shape(model.init, jax.random.key(0), x)
+        self.assertEqual(
+            jax.eval_shape(model.apply, params, x).features.shape[1], features
+        )
+
     def test_needs_no_jax(self):
         code = "import sys, nrf.config; sys.exit('jax' in sys.modules)"
         self.assertEqual(subprocess.run([sys.executable, "-c", code]).returncode, 0)

@@ -13,7 +13,8 @@ from nrf.models import convolution
 from nrf.models.convolution import conv
 
 NHWC = lax.conv_dimension_numbers((1, 1, 1, 1), (1, 1, 1, 1), ("NHWC", "HWIO", "NHWC"))
-# Kernel, stride, padding, input and output channels; images are 9 x 12.
+# Side of the kernel (or height and width), stride, padding, input and output channels;
+# images are 9 x 12.
 CASES = (
     ("3x3", 3, 1, "SAME", 4, 6),
     ("3x3_few_channels_in", 3, 1, "SAME", 2, 16),
@@ -28,6 +29,11 @@ CASES = (
     ("2x2_stride_3", 2, 3, "VALID", 4, 6),
     ("5x5", 5, 1, "SAME", 4, 3),
     ("7x7_stride_2", 7, 2, ((3, 3), (3, 3)), 3, 6),
+    ("1x7", (1, 7), 1, ((0, 0), (3, 3)), 4, 6),
+    ("7x1", (7, 1), 1, ((3, 3), (0, 0)), 4, 6),
+    ("7x1_few_channels_out", (7, 1), 1, ((3, 3), (0, 0)), 16, 2),
+    ("1x7_stride_2", (1, 7), 2, ((0, 0), (3, 3)), 4, 6),
+    ("7x1_stride_2", (7, 1), 2, ((3, 3), (0, 0)), 16, 2),
 )
 
 
@@ -52,7 +58,7 @@ def assert_close(actual, expected, tolerance=1e-5):
 class ConvolutionTest(chex.TestCase):
     @parameterized.named_parameters(*CASES)
     def test_is_laxs_convolution(self, size, stride, padding, ci, co):
-        x, kernel = draw(5, 9, 12, ci), draw(size, size, ci, co, seed=1)
+        x, kernel = draw(5, 9, 12, ci), draw(*np.broadcast_to(size, 2), ci, co, seed=1)
         options = dict(
             window_strides=(stride, stride), padding=padding, dimension_numbers=NHWC
         )

@@ -1,58 +1,130 @@
 """Networks: shapes, published sizes, modes of BatchNorm, precision."""
 
+import contextlib
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
 from nrf import models
+from nrf.models.convolution import conv
+from nrf.models.inception import average, pad
 from nrf.models.model import identity_gradient_relu
 
 STATISTICS = {"mean": (0.5,), "std": (0.25,)}
+DEEP = ("resnet50", "vgg16", "inception_v3", "densenet121")
+# Of the images, where 8 are too few; these are the smallest.
+SIDES = {"vgg16": 32, "inception_v3": 9}
 
 
 def make(name, **options):
     shape = {
         "small": {"widths": (4, 6, 8)},
         "mlp": {"widths": (12, 8)},
-        "resnet18": {"width": 2},
-        "resnet50": {"width": 2},
-    }[name]
+        # Less deep, as it takes long to compile.
+        "densenet121": {"width": 4, "layers": (1, 2, 1, 1)},
+    }.get(name, {"width": 2})
     return getattr(models, name)(5, **STATISTICS, **shape, **options)
 
 
-def images(count=4):
-    return jax.random.uniform(jax.random.key(0), (count, 8, 8, 3))
+def images(count=4, side=8):
+    return jax.random.uniform(jax.random.key(0), (count, side, side, 3))
+
+
+def draw(model, x):
+    """Variables like those of `init`, which takes long to compile for deep networks."""
+    random = np.random.RandomState(0)
+
+    def leaf(path, shape):
+        values = random.normal(size=shape.shape)
+        if path[-1].key == "kernel":
+            values *= np.sqrt(2 / np.prod(shape.shape[:-1]))
+        else:
+            values = 0.1 * values + (path[-1].key in ("scale", "var"))
+        return np.asarray(values, shape.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes(model, x))
+
+
+def shapes(model, x):
+    return jax.eval_shape(model.init, jax.random.key(0), x)
+
+
+@contextlib.contextmanager
+def recorded_convolutions():
+    """Yields a list, of the input and output of every convolution traced within."""
+    calls = []
+
+    def recorded(x, *args, **options):
+        calls.append((x, conv(x, *args, **options)))
+        return calls[-1][1]
+
+    with mock.patch("nrf.models.model.conv", recorded):
+        yield calls
 
 
 class ModelsTest(parameterized.TestCase):
     @parameterized.parameters(
-        ("small", 8), ("mlp", 8), ("resnet18", 16), ("resnet50", 64)
+        ("small", 8),
+        ("mlp", 8),
+        ("resnet18", 16),
+        ("resnet50", 64),
+        ("vgg16", 16),
+        ("inception_v3", 64),
+        ("densenet121", 4),
     )
     def test_logits_are_the_last_layer_of_the_features(self, name, size):
-        model = make(name)
-        params = model.init(jax.random.key(1), images())
-        output = jax.jit(model.apply)(params, images())
+        model, x = make(name), images(side=SIDES.get(name, 8))
+        params = draw(model, x)
+        apply = jax.jit(model.apply)
+        output = apply(params, x)
         self.assertEqual(output.features.shape, (4, size))
         self.assertEqual(output.logits.shape, (4, 5))
         last = params["params"]["Dense_2" if name == "mlp" else "Dense_0"]
         expected = output.features @ last["kernel"] + last["bias"][None]
         np.testing.assert_allclose(output.logits, expected, atol=1e-5)
         self.assertGreaterEqual(float(output.features.min()), 0)
+        # Other examples do not matter.
+        features = apply(params, x.at[1:].set(0.5)).features
+        np.testing.assert_allclose(features[0], output.features[0], rtol=1e-5)
 
-    @parameterized.parameters(("resnet18", 11_173_962), ("resnet50", 23_520_842))
+    @parameterized.parameters(
+        ("resnet18", 11_173_962),
+        ("resnet50", 23_520_842),
+        # The authors' library has 14,728,266, with a bias for each of the 64 * 2 +
+        # 128 * 2 + 256 * 3 + 512 * 6 = 4,224 channels, which BatchNorm takes away.
+        ("vgg16", 14_728_266 - 4_224),
+        # torchvision's has 27,161,264. Without the auxiliary classifier (its two
+        # convolutions, their BatchNorms, its linear layer), with 3x3 instead of 1x1
+        # convolutions after three poolings, and with 10 classes instead of 1000:
+        (
+            "inception_v3",
+            27_161_264
+            - (768 * 128 + 2 * 128 + 25 * 128 * 768 + 2 * 768 + 769 * 1000)
+            + 8 * (192 * 32 + 256 * 64 + 288 * 64)
+            - 2049 * 990,
+        ),
+        ("densenet121", 6_956_298),
+    )
     def test_published_sizes(self, name, expected):
         model = getattr(models, name)(10, **STATISTICS)
         x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-        params = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+        params = shapes(model, x)["params"]
         self.assertEqual(sum(a.size for a in jax.tree.leaves(params)), expected)
 
-    def test_resnet_reaches_the_last_stage_at_an_eighth(self):
-        # Mean features of a constant image do not depend on its size.
-        model = make("resnet18")
-        params = model.init(jax.random.key(1), images())
-        small = model.apply(params, jnp.full((1, 8, 8, 3), 0.7)).features
-        self.assertEqual(small.shape, (1, 16))
+    @parameterized.parameters(
+        ("resnet18", [32, 16, 8, 4]),
+        ("vgg16", [32, 16, 8, 4, 2]),
+        ("inception_v3", [32, 30, 14, 6]),
+        ("densenet121", [32, 16, 8, 4]),
+    )
+    def test_sides_of_the_stages(self, name, expected):
+        with recorded_convolutions() as calls:
+            shapes(make(name), images(side=32))
+        sides = dict.fromkeys(y.shape[1:3] for _, y in calls)
+        self.assertEqual(list(sides), [(side, side) for side in expected])
 
     @parameterized.parameters("small", "resnet18")
     def test_only_training_uses_and_updates_the_statistics_of_the_batch(self, name):
@@ -77,6 +149,14 @@ class ModelsTest(parameterized.TestCase):
             lambda a, b: bool((a == b).all()), params["params"], updated["params"]
         )
         self.assertTrue(all(jax.tree.leaves(same)))
+
+    @parameterized.parameters(*DEEP)
+    def test_training_updates_all_statistics(self, name):
+        model, x = make(name), images(side=SIDES.get(name, 8))
+        program = jax.make_jaxpr(lambda *inputs: model.train(*inputs)[1]["batch_stats"])
+        program = program(shapes(model, x), x).jaxpr
+        # A statistic that is not updated is handed through.
+        self.assertTrue(set(program.outvars).isdisjoint(program.invars))
 
     def test_normalises_inside(self):
         plain = models.mlp(2, widths=(3,), mean=(0.0,), std=(1.0,))
@@ -105,6 +185,18 @@ class ModelsTest(parameterized.TestCase):
         difference = jnp.abs(outputs[0].features - outputs[1].features).max()
         self.assertBetween(float(difference), 1e-6, 0.1)
 
+    @parameterized.parameters(*DEEP)
+    def test_all_convolutions_are_in_bfloat16(self, name):
+        self.enter_context(jax.numpy_dtype_promotion("standard"))
+        model, x = make(name, dtype=jnp.bfloat16), images(side=SIDES.get(name, 8))
+        params = shapes(model, x)
+        with recorded_convolutions() as calls:
+            outputs = jax.eval_shape(model.apply, params, x)
+        for a in jax.tree.leaves(calls):
+            self.assertEqual(a.dtype, jnp.bfloat16)
+        for a in jax.tree.leaves((params, outputs)):
+            self.assertEqual(a.dtype, jnp.float32)
+
     def test_identity_relu_changes_gradients_only(self):
         plain, identity = make("small"), make("small", identity_relu=True)
         params = plain.init(jax.random.key(1), images())
@@ -116,6 +208,48 @@ class ModelsTest(parameterized.TestCase):
         np.testing.assert_array_equal(identity_gradient_relu(x), jnp.array([0.0, 3.0]))
         slope = jax.grad(lambda x: (x * identity_gradient_relu(x)).sum())(x)
         np.testing.assert_array_equal(slope, jnp.array([-2.0, 6.0]))
+
+    @parameterized.parameters(
+        ("small", [2]),
+        ("resnet18", [19]),
+        ("vgg16", [12]),
+        # Every branch of the last block ends in a ReLU.
+        ("inception_v3", [85, 87, 88, 91, 92, 93]),
+        ("densenet121", [13]),
+    )
+    def test_identity_relu_passes_gradients_to_every_feature(self, name, last):
+        model, x = make(name, identity_relu=True), images(side=SIDES.get(name, 8))
+        variables = draw(model, x)
+        params = variables["params"]
+        names = [f"BatchNorm_{i}" for i in last]
+
+        def features(biases):
+            changed = {n: params[n] | {"bias": biases[n]} for n in names}
+            variables["params"] = params | changed
+            return model.apply(variables, x).features.sum()
+
+        # Such that all last ReLUs are at zero, and without gradient by themselves.
+        biases = {n: params[n]["bias"] - 10 for n in names}
+        value, slopes = jax.jit(jax.value_and_grad(features))(biases)
+        self.assertEqual(value, 0)
+        for slope in slopes.values():
+            np.testing.assert_allclose(slope, len(x), rtol=1e-5)
+
+    def test_pooling_counts_the_zeros_beyond_the_border(self):
+        # As PyTorch does unless told otherwise, and so the authors' library.
+        pooled = average(pad(jnp.ones((1, 3, 4, 1))))[0, :, :, 0] * 9
+        expected = np.array([[4, 6, 6, 4], [6, 9, 9, 6], [4, 6, 6, 4]])
+        np.testing.assert_allclose(pooled, expected, rtol=1e-6)
+
+    @parameterized.parameters(
+        ("vgg16", "VGG", 32), ("inception_v3", "Inception", 9), ("densenet121", "D", 8)
+    )
+    def test_images_must_survive_the_halving(self, name, architecture, smallest):
+        x = jnp.zeros((1, smallest, smallest, 3))
+        shapes(make(name), x)
+        message = f"^{architecture}.* {smallest} x {smallest - 1}; .* is {smallest}"
+        with self.assertRaisesRegex(ValueError, message):
+            shapes(make(name), x[:, :, 1:])
 
     def test_patches_are_squares_of_pixels(self):
         # The first layer of patches sees what a convolution of stride 2 would.

@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Norm = Literal["l2", "linf"]
+Architecture = Literal[
+    "small", "mlp", "resnet18", "resnet50", "vgg16", "inception_v3", "densenet121"
+]
 
 
 def require(condition: bool, message: str) -> None:
@@ -53,10 +56,10 @@ class PGD:
 
 @dataclass(frozen=True)
 class Network:
-    """An architecture; `widths` belongs to small and mlp, `width` to the ResNets,
-    `patch` to small (the side of its first layer's squares of pixels)."""
+    """An architecture; `widths` belongs to small and mlp, `width` to all others (64 as
+    published), `patch` to small (the side of its first layer's squares of pixels)."""
 
-    name: Literal["small", "mlp", "resnet18", "resnet50"]
+    name: Architecture
     mean: tuple[float, ...]  # Per channel, in [0, 1] pixels.
     std: tuple[float, ...]
     widths: tuple[int, ...] = (32, 64, 128)
@@ -65,7 +68,7 @@ class Network:
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
-        names = ("small", "mlp", "resnet18", "resnet50")
+        names = get_args(Architecture)
         require(self.name in names, f"network {self.name!r} is none of {names}.")
         require(
             len(self.widths) > 0 and min(*self.widths, self.width, self.patch) > 0,

@@ -8,10 +8,23 @@ Images enter in [0, 1]; every network normalises them itself. `features` is the 
 the last linear layer, the paper's g(x).
 """
 
+from nrf.models.densenet import densenet121
+from nrf.models.inception import inception_v3
 from nrf.models.mlp import mlp
 from nrf.models.model import Model
 from nrf.models.resnet import resnet18, resnet50
 from nrf.models.small import small
+from nrf.models.vgg import vgg16
 from nrf.types import Output
 
-__all__ = ["Model", "Output", "mlp", "resnet18", "resnet50", "small"]
+__all__ = [
+    "Model",
+    "Output",
+    "densenet121",
+    "inception_v3",
+    "mlp",
+    "resnet18",
+    "resnet50",
+    "small",
+    "vgg16",
+]

@@ -52,12 +52,21 @@ class Body(nn.Module):
         std = jnp.asarray(self.std, x.dtype).reshape(1, 1, 1, -1)
         return ((x - mean) / std).astype(self.dtype)
 
-    def conv(self, width, kernel=3, stride=1):
+    def require_side(self, x, smallest):
+        if min(x.shape[1:3]) < smallest:
+            raise ValueError(
+                f"{type(self).__name__} halves its images too often for "
+                f"{x.shape[1]} x {x.shape[2]}; the smallest side is {smallest}."
+            )
+
+    def conv(self, width, kernel=3, stride=1, padding=None):
+        """`kernel` is a side or (height, width); `padding` by default half of it."""
+        sides = (kernel, kernel) if isinstance(kernel, int) else kernel
         return nn.Conv(
             width,
-            (kernel, kernel),
+            sides,
             (stride, stride),
-            padding=kernel // 2,
+            padding=padding or [side // 2 for side in sides],
             use_bias=False,
             dtype=self.dtype,
             kernel_init=nn.initializers.he_normal(),
