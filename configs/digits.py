@@ -23,12 +23,17 @@ Gradients through the last ReLU as if it were the identity do little here. Used 
 matching too (`--matching.identity-relu True`), D_R is at 53.3 +- 2.3 at radius 0.5 and
 D_NR at 26.5 +- 2.8. Not used for the targets (`--mislabelling.identity-relu False`),
 D_rand is at 63.9 +- 1.2 and D_det at 42.9 +- 8.9 without attack.
+
+Features, 45 seconds more (beside other work), at radius 0.5: of 300 pairs of unit and
+class over three seeds, 77.7 % are useful and not robust in the standard networks and
+28.3 % in the robust ones; robustly useful by PGD 2.0 and 20.7 %; the rest undecided.
 """
 
 from nrf.config import (
     PGD,
     Evaluation,
     Experiment,
+    Features,
     Matching,
     Mislabelling,
     Network,
@@ -54,6 +59,7 @@ config = Experiment(
         PGD("l2", epsilon=1.5, steps=60, step_size=0.1), identity_relu=True
     ),
     on=Students(D_R=standard, D_NR=standard, D_rand=standard, D_det=standard),
+    features=Features("l2", epsilon=0.5, images=250, steps=10, step_size=0.25),
     evaluation=Evaluation("l2", epsilons=(0.25, 0.5, 0.75, 1.0), steps=40),
     seeds=(0, 1, 2),
 )

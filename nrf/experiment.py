@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from nrf import data, devices, store, train
+from nrf import data, devices, features, store, train
 from nrf.config import SETS, Experiment
 from nrf.data import Dataset
 from nrf.programs import Programs
@@ -48,6 +48,10 @@ def run(
         test_examples=config.test_examples,
     )
     _check_batches(config, len(sets[0].labels), mesh)
+    if config.features:
+        chosen = config.features.chosen(len(sets[1].labels))
+        features.one_against_rest(sets[1].labels[chosen], sets[1].num_classes)
+        devices.check_batch(mesh, config.features.batch_size)
     programs = Programs(config, sets[0].num_classes)
     stages = [
         Stages(config, seed, out / f"seed{seed}", programs, sets, mesh, progress)
@@ -57,6 +61,14 @@ def run(
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **pictures(sets[0], stages[0].done))
     store.write(out / "pictures.npz", buffer.getvalue())
+    found = [
+        stage.features(name, config.features)
+        for stage in stages
+        if config.features
+        for name in ("standard", "robust")
+    ]
+    if found:
+        store.write(out / "features.csv", features.table(found).encode())
     results = {
         "name": config.name,
         "data": config.data,
@@ -70,6 +82,7 @@ def run(
         "history": {k: v for stage in stages for k, v in stage.history().items()},
         "attacks": [stage.provenance(name) for stage in stages for name in SETS[2:]],
         "matching": [stage.provenance(name) for stage in stages for name in SETS[:2]],
+        "features": found,
         "rows": rows,
     }
     store.write(out / "results.json", json.dumps(results, indent=1).encode())

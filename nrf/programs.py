@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nrf import attacks, data, evaluate, losses, models, synthesize
+from nrf import attacks, data, evaluate, features, losses, models, synthesize
 from nrf import train as training
-from nrf.config import PGD, Evaluation, Experiment, Network, Training
+from nrf.config import PGD, Evaluation, Experiment, Features, Network, Training
 from nrf.models import Model
 from nrf.types import Attack, Loss
 
@@ -141,7 +141,21 @@ class Programs:
             ),
         )
 
+        # Units that are off could not be raised by PGD without it.
+        self.units = features.representation(build(identity_relu=True).apply)
+
     @functools.cache  # noqa: B019  (lives as long as the run)
+    def probe(self, settings: Features) -> features.Probe:
+        """What measures the units of the representation."""
+        return features.make_probe(
+            self.units,
+            settings.norm,
+            steps=settings.steps,
+            step_size=settings.step_size,
+            certificate=settings.certificate,
+        )
+
+    @functools.cache  # noqa: B019
     def trainer(self, settings: Training, examples: int):
         return trainer(self.model, settings, examples)
 

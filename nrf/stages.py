@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from nrf import devices, evaluate, store, synthesize
+from nrf import devices, evaluate, features, store, synthesize
 from nrf import train as training
-from nrf.config import SETS, Experiment, Training
+from nrf.config import SETS, Experiment, Features, Training
 from nrf.data import Dataset
 from nrf.kinds import CONSTRUCTED, JSON, TRAINED, Constructed, Trained
 from nrf.programs import Programs
@@ -277,6 +277,53 @@ class Stages:
             make,
             JSON,
         )
+
+    def features(self, name: str, settings: Features) -> dict[str, Any]:
+        """Usefulness and robust usefulness of the units of the network `name`."""
+        test_set, params = self.test_set, self.done[name].params
+        probe = self.programs.probe(settings)
+        chosen = settings.chosen(len(test_set.labels))
+        images, labels = test_set.images[chosen], test_set.labels[chosen]
+
+        def make(key: Key, tick: Tick) -> dict[str, Any]:
+            shared: Any = {
+                "epsilon": settings.epsilon,
+                "batch_size": settings.batch_size,
+                "mesh": self.mesh,
+            }
+            key_units, key_layer = jax.random.split(key)
+            measured = features.measure(
+                key_units,
+                probe,
+                params,
+                Dataset(images, labels, test_set.names),
+                chunk=settings.chunk,
+                useful=settings.useful,
+                trust_attack=True,
+                drop_constant=True,
+                tick=tick,
+                **shared,
+            )
+            return {
+                "layer_robustness": features.layer_robustness(
+                    key_layer, probe, params, images, **shared
+                ),
+                "constant": measured.constant.tolist(),
+                "rows": features.rows(measured, test_set.names),
+            }
+
+        # How many are attacked at once changes no result.
+        about = dataclasses.asdict(dataclasses.replace(settings, batch_size=1, chunk=1))
+        units = jax.eval_shape(probe.values, params, images).shape[1]
+        found = self.stage(
+            f"features_{name}",
+            -(-units // settings.chunk) * len(images),
+            {"features": about},
+            [name, "test"],
+            make,
+            JSON,
+        )
+        return {"network": name, "seed": self.seed, "images": len(images), **found}
 
     def provenance(self, name: str) -> dict[str, Any]:
         return self.done[name].provenance

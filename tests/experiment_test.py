@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from nrf import experiment, kinds
-from nrf.config import PGD, SETS, Evaluation, Training
+from nrf.config import PGD, SETS, Evaluation, Features, Training
 
 ROOT = Path(__file__).parent.parent
 DIGITS = runpy.run_path(str(ROOT / "configs" / "digits.py"))["config"]
@@ -26,6 +26,7 @@ STAGES = (
     "score_standard score_robust score_on_D_R score_on_D_NR score_on_D_rand "
     "score_on_D_det"
 ).split()
+FEATURES = Features("l2", 0.5, images=110, steps=2, chunk=2, batch_size=20)
 
 
 def tiny(**changes):
@@ -45,6 +46,7 @@ def tiny(**changes):
             DIGITS.on, D_R=training, D_NR=training, D_rand=training, D_det=training
         ),
         evaluation=Evaluation("l2", (0.5,), steps=3, batch_size=20),
+        features=None,
         seeds=(0,),
         train_examples=60,
         test_examples=40,
@@ -61,6 +63,8 @@ class ExperimentTest(parameterized.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.out = Path(folder.name) / "run"
         cls.heard = {}
+        # Fewer of the test images are not of all classes.
+        cls.config = tiny(seeds=(0, 3), test_examples=120, features=FEATURES)
 
         def progress(stage, examples):
             cls.heard[stage] = 0
@@ -78,7 +82,7 @@ class ExperimentTest(parameterized.TestCase):
             return Tick()
 
         cls.results = experiment.run(
-            tiny(seeds=(0, 3)), cls.out, progress=progress, command="a command"
+            cls.config, cls.out, progress=progress, command="a command"
         )
 
     def test_a_row_for_every_network_seed_and_attack(self):
@@ -89,8 +93,8 @@ class ExperimentTest(parameterized.TestCase):
         }
         self.assertLen(names, 24)
         for row in rows:
-            self.assertEqual(row["total"], 40)
-            self.assertBetween(row["correct"], 0, 40)
+            self.assertEqual(row["total"], 120)
+            self.assertBetween(row["correct"], 0, 120)
             attacked = row["epsilon"] > 0
             self.assertEqual(row["attack"], "pgd" if attacked else "none")
             self.assertEqual(row["norm"], "l2" if attacked else None)
@@ -102,13 +106,33 @@ class ExperimentTest(parameterized.TestCase):
         for name in ("config", "versions", "device", "date", "command", "classes"):
             self.assertTrue(saved[name], name)
         self.assertEqual(saved["config"]["robust"]["attack"]["epsilon"], 0.5)
-        stages = {f"seed{seed}/{name}" for seed in (0, 3) for name in STAGES}
+        both = (*STAGES, "features_standard", "features_robust")
+        stages = {f"seed{seed}/{name}" for seed in (0, 3) for name in both}
         self.assertEqual(set(saved["seconds"]), stages)
         self.assertLen(saved["history"]["seed3/on_D_rand"], 2)
 
     def test_every_stage_is_heard_to_its_end(self):
-        self.assertLen(self.heard, 2 * len(STAGES))
+        self.assertLen(self.heard, 2 * (len(STAGES) + 2))
         self.assertEqual(set(self.heard.values()), {0}, self.heard)
+
+    def test_features_of_both_networks(self):
+        found = [(e["network"], e["seed"]) for e in self.results["features"]]
+        both = ("standard", "robust")
+        self.assertEqual(found, [(name, seed) for seed in (0, 3) for name in both])
+        lines = (self.out / "features.csv").read_text().splitlines()
+        self.assertLen(lines, 1 + sum(len(e["rows"]) for e in self.results["features"]))
+        for entry in self.results["features"]:
+            self.assertEqual(entry["images"], 110)
+            self.assertLen(entry["rows"], 10 * (5 - len(entry["constant"])))
+            for row in entry["rows"]:
+                # No attack adds to a feature, as the image itself is in its reach.
+                self.assertLessEqual(row["gamma_attacked"], row["rho"] + 1e-6)
+
+    def test_features_need_all_classes_before_any_work(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with self.assertRaisesRegex(ValueError, "no example is of class"):
+                experiment.run(tiny(features=FEATURES), Path(folder) / "run")
+            self.assertEmpty(list(Path(folder).rglob("*.json")))
 
     def test_sets_are_tfds_data_sets(self):
         for name in ("D_R", "D_NR", "D_rand", "D_det"):
@@ -142,13 +166,13 @@ class ExperimentTest(parameterized.TestCase):
             self.fail(f"{stage} is made again")
 
         again = experiment.run(
-            tiny(seeds=(0, 3)), self.out, progress=progress, command="a command"
+            self.config, self.out, progress=progress, command="a command"
         )
         self.assertEqual(again["rows"], self.results["rows"])
         self.assertEqual(again["seconds"], self.results["seconds"])
 
     def test_other_settings_are_refused_by_name_and_change_nothing(self):
-        config = tiny(seeds=(0, 3))
+        config = self.config
         other = dataclasses.replace(
             config, matching=dataclasses.replace(config.matching, steps=4)
         )
@@ -158,7 +182,7 @@ class ExperimentTest(parameterized.TestCase):
         self.assertEqual(sorted(self.out.rglob("*")), before)
 
     def test_other_data_are_refused(self):
-        config = tiny(seeds=(0, 3), train_examples=80)
+        config = dataclasses.replace(self.config, train_examples=80)
         with self.assertRaisesRegex(ValueError, "made from another D "):
             experiment.run(config, self.out)
 

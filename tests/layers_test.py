@@ -10,7 +10,7 @@ FLOORS = (
     {"types", "config"},
     {"attacks", "losses", "models", "store", "prepared", "devices"},
     {"data", "kinds", "cifar10", "theory"},
-    {"planted", "train", "evaluate", "synthesize"},
+    {"planted", "train", "evaluate", "synthesize", "features"},
     {"programs", "report"},
     {"stages", "ellipses", "theory_parts"},
     {"experiment", "theory_experiment"},
@@ -21,7 +21,7 @@ DOORS = {
     "tensorflow_datasets": {"prepared", "kinds", "cifar10"},
     "orbax": {"kinds"},
     "jax.sharding": set(
-        "devices train evaluate synthesize stages ellipses experiment".split()
+        "devices train evaluate synthesize features stages ellipses experiment".split()
     ),
 }
 

@@ -117,6 +117,21 @@ class EffectsTest(parameterized.TestCase):
         self.assertGreater(self.accuracy[name, "standard", 0.0], 0.75)
         self.assertLess(self.accuracy[name, "standard", 0.15], 0.25)
 
+    def test_which_features_the_networks_have(self):
+        standard, robust = (
+            [row for row in entry["rows"]] for entry in self.results["features"]
+        )
+        # No feature is more useful than the best linear one, or than the shade if it
+        # withstands what reverses the chessboard.
+        best = planted.usefulness(self.answers["D"])
+        self.assertLess(max(row["rho"] for row in standard), best + 0.02)
+        shade = planted.usefulness(np.eye(64)[0], 0.15)
+        self.assertLess(max(row["gamma_attacked"] for row in robust), shade + 0.03)
+        for row in robust:
+            self.assertEqual(row["verdict"], "robustly useful")
+        verdicts = [row["verdict"] for row in standard]
+        self.assertGreater(verdicts.count("useful, not robust"), len(verdicts) / 2)
+
     def test_the_attack_kept_to_its_ball_and_worked(self):
         for attack in self.results["attacks"]:
             self.assertGreater(attack["reached_target"], 0.9)

@@ -13,13 +13,13 @@ from absl.testing import parameterized
 
 ROOT = Path(__file__).parent.parent
 TINY = (
-    "--seeds 0 --train-examples 60 --test-examples 40 --standard.epochs 1 "
+    "--seeds 0 --train-examples 60 --test-examples 120 --standard.epochs 1 "
     "--robust.epochs 1 --on.D-R.epochs 1 --on.D-NR.epochs 1 --on.D-rand.epochs 1 "
     "--on.D-det.epochs 1 --matching.steps 2 --mislabelling.attack.steps 2 "
     "--evaluation.steps 2 --evaluation.batch-size 40 --network.widths 4 4 4 "
     "--standard.batch-size 20 --robust.batch-size 20 --on.D-R.batch-size 20 "
     "--on.D-NR.batch-size 20 --on.D-rand.batch-size 20 --on.D-det.batch-size 20 "
-    "--synthesis-batch 60"
+    "--synthesis-batch 60 --features.images 120 --features.steps 2"
 ).split()
 
 

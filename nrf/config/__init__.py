@@ -4,13 +4,14 @@ Frozen dataclasses without JAX: `--help` answers at once, and a variant of an ex
 is `dataclasses.replace(config, ...)`. Files in `configs/` hold one `config` each.
 """
 
-from nrf.config.experiment import SETS, Experiment, Students
+from nrf.config.experiment import SETS, Experiment, Features, Students
 from nrf.config.parts import (
     PGD,
     Evaluation,
     Matching,
     Mislabelling,
     Network,
+    Norm,
     Training,
 )
 from nrf.config.theory import Ellipses, Theory
@@ -21,9 +22,11 @@ __all__ = [
     "Ellipses",
     "Evaluation",
     "Experiment",
+    "Features",
     "Matching",
     "Mislabelling",
     "Network",
+    "Norm",
     "Students",
     "Theory",
     "Training",

@@ -8,7 +8,9 @@ from nrf.config.parts import (
     Matching,
     Mislabelling,
     Network,
+    Norm,
     Training,
+    check_epsilon,
     require,
 )
 
@@ -26,6 +28,45 @@ class Students:
 
 
 @dataclass(frozen=True)
+class Features:
+    """How the features of the standard and the robust network are measured (section 2).
+
+    On so many of the test images, evenly spaced; each unit is attacked by itself.
+    `certificate` bounds features for every perturbation, where networks have few layers
+    and images few pixels: see `nrf.features.certify`.
+    """
+
+    norm: Norm
+    epsilon: float
+    images: int
+    steps: int = 20
+    step_size: float = 0.125  # As a part of epsilon.
+    useful: float = 0.1  # What rho must be above, with its interval.
+    certificate: Literal["linear", "intervals"] | None = None
+    chunk: int = 16  # Units, and
+    batch_size: int = 64  # images, that are attacked at once.
+
+    def __post_init__(self):
+        check_epsilon(self.norm, self.epsilon)
+        require(self.images >= 2, f"images must be at least 2, got {self.images}.")
+        require(self.steps >= 1, f"steps must be at least 1, got {self.steps}.")
+        require(
+            self.step_size > 0, f"step_size must be positive, got {self.step_size}."
+        )
+        require(0 <= self.useful <= 1, f"useful must be in 0 .. 1, got {self.useful}.")
+        require(
+            min(self.chunk, self.batch_size) >= 1,
+            "chunk and batch_size must be at least 1, "
+            f"got {self.chunk} and {self.batch_size}.",
+        )
+
+    def chosen(self, total: int) -> list[int]:
+        """Which of so many test images are used; all, where they are no more."""
+        count = min(self.images, total)
+        return [i * total // count for i in range(count)]
+
+
+@dataclass(frozen=True)
 class Experiment:
     """The paper's main experiment (sections 3.1 and 3.2)."""
 
@@ -38,6 +79,7 @@ class Experiment:
     mislabelling: Mislabelling
     on: Students
     evaluation: Evaluation
+    features: Features | None = None  # Measured when given.
     seeds: tuple[int, ...] = (0,)
     data_note: str = ""  # Said in the report, e.g. which copy of the data this is.
     train_examples: int | None = None  # The first so many; None for all.

@@ -15,7 +15,7 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _check_epsilon(norm: str, epsilon: float) -> None:
+def check_epsilon(norm: str, epsilon: float) -> None:
     require(norm in ("l2", "linf"), f"norm must be 'l2' or 'linf', got {norm!r}.")
     if norm == "linf":
         require(
@@ -43,7 +43,7 @@ class PGD:
     keep_best: bool = False
 
     def __post_init__(self):
-        _check_epsilon(self.norm, self.epsilon)
+        check_epsilon(self.norm, self.epsilon)
         require(self.steps >= 1, f"steps must be at least 1, got {self.steps}.")
         require(
             self.step_size > 0, f"step_size must be positive, got {self.step_size}."
@@ -175,7 +175,7 @@ class Evaluation:
 
     def __post_init__(self):
         for epsilon in self.epsilons:
-            _check_epsilon(self.norm, epsilon)
+            check_epsilon(self.norm, epsilon)
         require(self.steps >= 1, f"steps must be at least 1, got {self.steps}.")
         require(
             self.crossings > 0, f"crossings must be positive, got {self.crossings}."

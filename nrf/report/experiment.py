@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nrf.report import claims, figures, page, paper, pictures, provenance
+from nrf.report import claims, figures, framework, page, paper, pictures, provenance
 from nrf.report.results import (
     CLEAN,
     Measures,
@@ -38,6 +38,7 @@ def html(
         same_images(images, results["classes"]),
         accuracies(results, groups, chance),
         against_radius(groups, chance),
+        framework.features(results),
         by_epoch(results, chance),
         provenance.construction(results),
         theory(theories),

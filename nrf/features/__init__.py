@@ -1,0 +1,72 @@
+"""The paper's section 2, measured: which features are useful, and which robustly so.
+
+    unit = features.representation(model.apply)
+    probe = features.make_probe(unit, "l2", steps=20, step_size=0.2)
+    found = features.measure(key, probe, params, test, epsilon=0.5, ...)
+    features.rows(found, test.names)  # One for every feature and class.
+
+A feature is a function of images, one column of `unit(params, x)` [B, D], at zero mean
+and unit variance over the data. For labels y = ±1 it has
+
+    rho    E[y f(x)], its usefulness
+    gamma  E[inf over ‖δ‖ ≤ ε of y f(x + δ)], its robust usefulness
+
+estimate.py turns a feature's values, and its least and most in reach of every image,
+into rho and gamma with intervals. worst.py finds the least and most by PGD (gamma is at
+most what that gives), certify.py bounds them (gamma is at least what that gives), and
+linear features have them exactly. measure.py judges.
+"""
+
+from nrf.features.certify import certify
+from nrf.features.estimate import (
+    Estimate,
+    Extremes,
+    constant_units,
+    gamma,
+    one_against_rest,
+    rho,
+)
+from nrf.features.measure import (
+    VERDICTS,
+    Measured,
+    judge,
+    layer_robustness,
+    measure,
+    rows,
+    table,
+)
+from nrf.features.worst import (
+    Features,
+    Probe,
+    attacked,
+    certified,
+    linear,
+    linear_extremes,
+    make_probe,
+    representation,
+)
+
+__all__ = [
+    "VERDICTS",
+    "Estimate",
+    "Extremes",
+    "Features",
+    "Measured",
+    "Probe",
+    "attacked",
+    "certified",
+    "certify",
+    "constant_units",
+    "gamma",
+    "judge",
+    "layer_robustness",
+    "linear",
+    "linear_extremes",
+    "make_probe",
+    "measure",
+    "one_against_rest",
+    "representation",
+    "rho",
+    "rows",
+    "table",
+]

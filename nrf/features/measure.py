@@ -1,0 +1,257 @@
+"""All features of a network on a data set: measured and judged."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from nrf import devices
+from nrf.data import Dataset
+from nrf.features.estimate import (
+    Array,
+    Estimate,
+    Extremes,
+    check_epsilon,
+    constant_units,
+    gamma,
+    one_against_rest,
+    refuse_constant,
+    rho,
+)
+from nrf.features.worst import Probe, attacked, certified
+from nrf.types import Key, Params, check_images
+
+VERDICTS = (
+    "not useful",
+    "undecided",
+    "useful, not robust",
+    "robustly useful by PGD",
+    "robustly useful",
+)
+
+
+class Measured(NamedTuple):
+    """F features that vary, for K columns of labels (`one_against_rest`)."""
+
+    units: np.ndarray  # [F] the features' numbers.
+    constant: np.ndarray  # The numbers of those left out, which do not vary.
+    sign: Array  # [F, K]; where −1, all here is of −f.
+    rho: Estimate
+    gamma_attacked: Estimate  # At least gamma: what PGD reached.
+    gamma_certified: Estimate | None  # At most gamma: what is certain.
+    verdict: np.ndarray  # [F, K] places in VERDICTS.
+
+
+def measure(
+    key: Key,
+    probe: Probe,
+    params: Params,
+    dataset: Dataset,
+    *,
+    epsilon: float,
+    batch_size: int,
+    chunk: int,
+    mesh: Mesh,
+    balanced: bool = True,
+    useful: float = 0.1,
+    trust_attack: bool = False,
+    drop_constant: bool = False,
+    tick: Callable[[int], None] = lambda examples: None,
+) -> Measured:
+    """Usefulness and robust usefulness of every feature for every class.
+
+    Args:
+      key: Of PGD's random starts.
+      probe: From `make_probe`.
+      params: Of its features.
+      dataset: D: features are scaled, correlated and attacked on its images.
+      epsilon: Radius of the perturbations; 0 makes gamma equal to rho.
+      batch_size, chunk, mesh, tick: As of `attacked`.
+      balanced: As of `rho`.
+      useful, trust_attack: As of `judge`.
+      drop_constant: Leave out features that do not vary, such as dead ReLU units,
+        instead of refusing them; `constant` of the result has their numbers.
+
+    Raises:
+      ValueError: bad images, labels or epsilon; a class without examples; features
+        that are constant or not finite.
+    """
+    check_images(dataset.images)
+    check_epsilon(epsilon, probe.norm)
+    _check_useful(useful)
+    y = one_against_rest(dataset.labels, dataset.num_classes)
+    values = _values(probe, params, dataset.images, batch_size, mesh)
+    constant = constant_units(values)
+    if not drop_constant or len(constant) == values.shape[1]:
+        refuse_constant(constant, values.shape[1])
+    units = np.setdiff1d(np.arange(values.shape[1]), constant)
+    values = values[:, units]
+
+    usefulness, sign = rho(values, y, balanced=balanced)
+    reached = attacked(
+        key,
+        probe,
+        params,
+        dataset.images,
+        epsilon=epsilon,
+        units=units,
+        batch_size=batch_size,
+        chunk=chunk,
+        mesh=mesh,
+        tick=tick,
+    )
+    upper, lower = gamma(values, reached, y, sign, balanced=balanced), None
+    if probe.bounds is not None:
+        bounds = certified(probe, params, dataset.images, epsilon=epsilon, mesh=mesh)
+        bounds = Extremes(*(a[:, units] for a in bounds))
+        lower = gamma(values, bounds, y, sign, balanced=balanced)
+    verdict = judge(usefulness, upper, lower, useful=useful, trust_attack=trust_attack)
+    found = Measured(units, constant, sign, usefulness, upper, lower, verdict)
+    return jax.device_get(found)
+
+
+def judge(
+    rho: Estimate,
+    upper: Estimate,
+    lower: Estimate | None = None,
+    *,
+    useful: float = 0.1,
+    trust_attack: bool = False,
+) -> np.ndarray:
+    """[D, K] places in VERDICTS, each for one feature at 95 %.
+
+    not useful              rho's interval ends at `useful` or below
+    useful, not robust      rho's is above `useful`, and that of gamma after PGD ends at
+                            0 or below: what PGD reached is no less than gamma
+    robustly useful         rho's is above `useful`, and that of the certified gamma is
+                            above 0
+    robustly useful by PGD  rho's is above `useful`, no certificate says so, but the
+                            interval of gamma after PGD is above 0: true if PGD found
+                            the worst. Only with `trust_attack`
+    undecided               all others: more data, or better attacks or certificates,
+                            would tell
+
+    `useful` stands for the paper's "bounded away from 0": by chance alone, rho of n
+    examples of each sign is around 1 / √(2 n), and around 1 / √(4 n) if those are few
+    among others.
+
+    Raises:
+      ValueError: `useful` is not in 0 .. 1.
+    """
+    _check_useful(useful)
+    verdict = np.full(rho.value.shape, VERDICTS.index("undecided"))
+    verdict[np.asarray(rho.high) <= useful] = VERDICTS.index("not useful")
+    is_useful = np.asarray(rho.low) > useful
+
+    def say(words, condition):
+        verdict[is_useful & np.asarray(condition)] = VERDICTS.index(words)
+
+    say("useful, not robust", upper.high <= 0)
+    if trust_attack:
+        say("robustly useful by PGD", upper.low > 0)
+    if lower is not None:
+        say("robustly useful", lower.low > 0)
+    return verdict
+
+
+def layer_robustness(
+    key: Key,
+    probe: Probe,
+    params: Params,
+    images: np.ndarray,
+    *,
+    epsilon: float,
+    batch_size: int,
+    mesh: Mesh,
+) -> float:
+    """R(f) = E max ‖f(x′) − f(x)‖ / E ‖f(x₁) − f(x₂)‖ of all features f together.
+
+    From the authors' answer to Nakano's response to the paper: how far an attack moves
+    the layer, by PGD on `losses.feature_distance` from random starts, relative to how
+    far apart two of the images are in it (the mean over all pairs, at a price of N² D).
+    Features are taken as they are, not normalised.
+
+    Raises:
+      ValueError: bad images or epsilon; fewer than two images, or features that are all
+        constant.
+    """
+    check_images(images)
+    check_epsilon(epsilon, probe.norm)
+    values = _values(probe, params, images, batch_size, mesh)
+    if len(constant_units(values)) == values.shape[1]:
+        refuse_constant(np.arange(values.shape[1]), values.shape[1])
+    key, params = devices.copy(mesh, (key, params))
+    moved = devices.map_examples(
+        lambda *batch: probe.farthest(key, params, jnp.float32(epsilon), *batch),
+        (np.arange(len(images)), images),
+        batch_size=batch_size,
+        mesh=mesh,
+    )
+    return float(moved.mean() / _apart(values))
+
+
+def rows(measured: Measured, names: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for every feature and class; `names` are those of the data set."""
+    names = names[1:] if len(names) == 2 else names
+    if len(names) != measured.sign.shape[1]:
+        raise ValueError(
+            f"{len(names)} classes are named, {measured.sign.shape[1]} were measured."
+        )
+
+    def estimate(name: str, found: Estimate, place: tuple[int, int]):
+        ends = zip(("", "_low", "_high"), found, strict=True)
+        return {name + end: float(a[place]) for end, a in ends}
+
+    def row(i: int, k: int) -> dict[str, Any]:
+        found = {
+            "feature": int(measured.units[i]),
+            "class": names[k],
+            "sign": int(measured.sign[i, k]),
+            **estimate("rho", measured.rho, (i, k)),
+            **estimate("gamma_attacked", measured.gamma_attacked, (i, k)),
+        }
+        if measured.gamma_certified is not None:
+            found |= estimate("gamma_certified", measured.gamma_certified, (i, k))
+        return found | {"verdict": VERDICTS[measured.verdict[i, k]]}
+
+    return [row(i, k) for i, k in np.ndindex(measured.sign.shape)]
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """CSV of the "rows" of several measurements, each with its "network" and "seed"."""
+    flat = [
+        {"network": entry["network"], "seed": entry["seed"], **row}
+        for entry in found
+        for row in entry["rows"]
+    ]
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return stream.getvalue()
+
+
+def _check_useful(useful: float) -> None:
+    if not 0 <= useful <= 1:
+        raise ValueError(f"useful must be in 0 .. 1, got {useful}.")
+
+
+def _values(probe, params, images, batch_size, mesh) -> np.ndarray:
+    params = devices.copy(mesh, params)
+    return devices.map_examples(
+        lambda x: probe.values(params, x), (images,), batch_size=batch_size, mesh=mesh
+    )
+
+
+@jax.jit
+def _apart(values: Array) -> jax.Array:
+    """The mean distance of two different rows."""
+    total = jax.lax.map(
+        lambda v: jnp.sum(jnp.sqrt(jnp.sum((values - v[None]) ** 2, -1))), values
+    )
+    return jnp.sum(total) / (len(values) * (len(values) - 1))
