@@ -67,7 +67,7 @@ def features(results: Results) -> str:
         ),
         page.figure(
             page.panels([histogram(groups)], least="26rem"),
-            "How many of the useful pairs of unit and class have which γ.",
+            "Pairs of unit and class that are useful, or may be, by their γ.",
         ),
         page.table(*shares(groups)),
         page.paragraph(
@@ -122,7 +122,7 @@ def histogram(groups: dict[str, list[dict[str, Any]]]) -> str:
     with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.2), layout="constrained")
         axes = figure.add_subplot(
-            xlabel="robust usefulness γ, at most", ylabel="share of the useful"
+            xlabel="robust usefulness γ, at most", ylabel="share"
         )
         for name, entries in groups.items():
             useful = column(entries, "verdict") != "not useful"
