@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def make_correct(
     return jax.jit(correct)
 
 
-def score(
+def right(
     key: Key,
     correct: Correct,
     params: Params,
@@ -70,8 +70,8 @@ def score(
     batch_size: int,
     mesh: Mesh,
     tick: Callable[[int], None] = lambda examples: None,
-) -> Score:
-    """How many examples of the data set are right, by a test from `make_correct`.
+) -> np.ndarray:
+    """[N] bool: which examples of the data set a test from `make_correct` finds right.
 
     Raises:
       ValueError: images outside [0, 1] or labels out of range.
@@ -81,11 +81,18 @@ def score(
     key, params = devices.copy(mesh, (key, params))
     radius = jnp.float32(epsilon)
     indices = np.arange(len(dataset.labels))
-    right = devices.map_examples(
+    return devices.map_examples(
         lambda *batch: correct(key, params, radius, *batch),
         (indices, dataset.images, dataset.labels),
         batch_size=batch_size,
         mesh=mesh,
         tick=tick,
     )
-    return Score(int(right.sum()), len(right))
+
+
+def score(
+    key: Key, correct: Correct, params: Params, dataset: Dataset, **options: Any
+) -> Score:
+    """How many examples of the data set are right; options and errors of `right`."""
+    found = right(key, correct, params, dataset, **options)
+    return Score(int(found.sum()), len(found))

@@ -5,27 +5,20 @@ D_rand and D_det by attacking the standard one; a fresh network on each; accurac
 all six on the untouched test set. Each stage is a folder that is made once.
 """
 
-import dataclasses
 import io
 import json
-from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
-from nrf import data, devices, features, store, train
+from nrf import data, devices, features, seeds, store
 from nrf.config import SETS, Experiment
 from nrf.data import Dataset
 from nrf.programs import Programs
-from nrf.stages import Progress, Stages, Tick
-
-
-def silent(stage: str, examples: int) -> AbstractContextManager[Tick]:
-    """Progress that nobody sees."""
-    return nullcontext(lambda done: None)
+from nrf.seeds import Progress, Work, silent
+from nrf.stages import Stages
 
 
 def run(
@@ -53,8 +46,9 @@ def run(
         features.one_against_rest(sets[1].labels[chosen], sets[1].num_classes)
         devices.check_batch(mesh, config.features.batch_size)
     programs = Programs(config, sets[0].num_classes)
+    work = Work(mesh, progress, config.evaluation.batch_size, config.synthesis_batch)
     stages = [
-        Stages(config, seed, out / f"seed{seed}", programs, sets, mesh, progress)
+        Stages(config, seed, out / f"seed{seed}", programs, sets, work)
         for seed in config.seeds
     ]
     rows = [row for stage in stages for row in stage.run()]
@@ -70,14 +64,7 @@ def run(
     if found:
         store.write(out / "features.csv", features.table(found).encode())
     results = {
-        "name": config.name,
-        "data": config.data,
-        "data_note": config.data_note,
-        "classes": list(sets[0].names),
-        "config": dataclasses.asdict(config),
-        **store.origin(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": command,
+        **seeds.header(config, sets[0].names, command),
         "seconds": {k: v for stage in stages for k, v in stage.seconds().items()},
         "history": {k: v for stage in stages for k, v in stage.history().items()},
         "attacks": [stage.provenance(name) for stage in stages for name in SETS[2:]],
@@ -92,9 +79,7 @@ def run(
 def _check_batches(config: Experiment, examples: int, mesh: Mesh) -> None:
     """Refuses at the start what the last stage would refuse after hours."""
     for training in (config.standard, config.robust, *vars(config.on).values()):
-        kept = train.kept(examples, training.holdout)
-        data.batch_indices(0, 0, kept, training.batch_size)
-        devices.check_batch(mesh, training.batch_size)
+        seeds.check_training(training, examples, mesh)
     devices.check_batch(mesh, config.evaluation.batch_size)
     devices.check_batch(mesh, config.synthesis_batch)
 

@@ -13,7 +13,15 @@ import optax
 
 from nrf import attacks, data, evaluate, features, losses, models, synthesize
 from nrf import train as training
-from nrf.config import PGD, Evaluation, Experiment, Features, Network, Training
+from nrf.config import (
+    PGD,
+    Evaluation,
+    Experiment,
+    Features,
+    Mislabelling,
+    Network,
+    Training,
+)
 from nrf.models import Model
 from nrf.types import Attack, Loss
 
@@ -110,52 +118,25 @@ def optimizer(settings: Training, steps: int) -> optax.GradientTransformation:
     )
 
 
-class Programs:
-    """The compiled functions of one experiment, shared by its seeds and networks."""
+def perturb(settings: Mislabelling, network_settings: Network, num_classes: int):
+    """The compiled attack towards labels, for `nrf.synthesize.mislabel`."""
+    model = network(network_settings, num_classes, identity_relu=settings.identity_relu)
+    loss = losses.negate(losses.cross_entropy(model.apply))
+    return synthesize.make_mislabel(model.apply, attack(settings.attack, loss))
 
-    def __init__(self, config: Experiment, num_classes: int):
-        build = functools.partial(network, config.network, num_classes)
-        self.model = build()
-        loss = losses.cross_entropy(self.model.apply)
-        matching, mislabelling = config.matching, config.mislabelling
 
-        self.loss = loss
+class NetworkPrograms:
+    """The compiled functions of one network's settings, for all who train or test it.
+
+    `correct` tells which examples are right without an attack.
+    """
+
+    def __init__(self, settings: Network, num_classes: int):
+        self.model = network(settings, num_classes)
+        self.loss = losses.cross_entropy(self.model.apply)
         self.correct = evaluate.make_correct(self.model.apply)
-        self.robustly_correct = evaluate.make_correct(
-            self.model.apply, attack_at(config.evaluation, loss)
-        )
-        self.match = synthesize.make_robustify(
-            build(identity_relu=matching.identity_relu).apply,
-            lambda loss: attacks.pgd(
-                loss,
-                attacks.free(),
-                steps=matching.steps,
-                step_size=matching.step_size,
-            ),
-        )
-        toward = build(identity_relu=mislabelling.identity_relu)
-        self.perturb = synthesize.make_mislabel(
-            toward.apply,
-            attack(
-                mislabelling.attack, losses.negate(losses.cross_entropy(toward.apply))
-            ),
-        )
-
-        # Units that are off could not be raised by PGD without it.
-        self.units = features.representation(build(identity_relu=True).apply)
 
     @functools.cache  # noqa: B019  (lives as long as the run)
-    def probe(self, settings: Features) -> features.Probe:
-        """What measures the units of the representation."""
-        return features.make_probe(
-            self.units,
-            settings.norm,
-            steps=settings.steps,
-            step_size=settings.step_size,
-            certificate=settings.certificate,
-        )
-
-    @functools.cache  # noqa: B019
     def trainer(self, settings: Training, examples: int):
         return trainer(self.model, settings, examples)
 
@@ -166,3 +147,40 @@ class Programs:
             return self.correct
         pgd = attack(settings.attack, self.loss)
         return evaluate.make_correct(self.model.apply, lambda epsilon: pgd)
+
+
+class Programs(NetworkPrograms):
+    """The compiled functions of the main experiment, shared by seeds and networks."""
+
+    def __init__(self, config: Experiment, num_classes: int):
+        super().__init__(config.network, num_classes)
+        matching = config.matching
+        self.robustly_correct = evaluate.make_correct(
+            self.model.apply, attack_at(config.evaluation, self.loss)
+        )
+        self.match = synthesize.make_robustify(
+            network(
+                config.network, num_classes, identity_relu=matching.identity_relu
+            ).apply,
+            lambda loss: attacks.pgd(
+                loss,
+                attacks.free(),
+                steps=matching.steps,
+                step_size=matching.step_size,
+            ),
+        )
+        self.perturb = perturb(config.mislabelling, config.network, num_classes)
+        # Units that are off could not be raised by PGD without it.
+        identity = network(config.network, num_classes, identity_relu=True)
+        self.units = features.representation(identity.apply)
+
+    @functools.cache  # noqa: B019
+    def probe(self, settings: Features) -> features.Probe:
+        """What measures the units of the representation."""
+        return features.make_probe(
+            self.units,
+            settings.norm,
+            steps=settings.steps,
+            step_size=settings.step_size,
+            certificate=settings.certificate,
+        )

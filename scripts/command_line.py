@@ -1,5 +1,6 @@
-"""What the scripts that run a config share: its fields as options, words for errors."""
+"""What the scripts that run a config share: options, words for errors, progress."""
 
+import contextlib
 import dataclasses
 import runpy
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -39,3 +41,10 @@ def parse(kind: type[T], script: str) -> tuple[T, Path]:
         )
     )
     return kind(**{name: asked[name] for name in fields}), asked["out"]
+
+
+@contextlib.contextmanager
+def bar(stage: str, examples: int):
+    """A stage's progress bar, as `nrf.seeds.Progress`."""
+    with tqdm(desc=stage, total=examples, unit=" images", unit_scale=True) as shown:
+        yield shown.update

@@ -9,7 +9,7 @@ from nrf import report
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "run", type=Path, help="the --out folder of scripts/run.py or theory.py"
+        "run", type=Path, help="the --out folder of scripts/run.py or another script"
     )
     try:
         page = report.write(parser.parse_args().run)

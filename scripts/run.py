@@ -4,12 +4,10 @@ Every field of the config is an option: --seeds 0 --robust.attack.epsilon 0.5. A
 that was stopped goes on after its last finished stage.
 """
 
-import contextlib
 import shlex
 import sys
 
-from command_line import parse
-from tqdm import tqdm
+from command_line import bar, parse
 
 from nrf.config import Experiment
 
@@ -22,17 +20,11 @@ def main() -> None:
     devices.cache_programs()
     command = shlex.join(["python", *sys.argv])
     try:
-        results = experiment.run(config, out, progress=_bar, command=command)
+        results = experiment.run(config, out, progress=bar, command=command)
         page = report.write(out)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))
     print(f"\n{report.table(results)}\n{page}")
-
-
-@contextlib.contextmanager
-def _bar(stage: str, examples: int):
-    with tqdm(desc=stage, total=examples, unit=" images", unit_scale=True) as bar:
-        yield bar.update
 
 
 if __name__ == "__main__":

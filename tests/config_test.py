@@ -21,11 +21,18 @@ class ConfigTest(parameterized.TestCase):
         found = loaded["config"]
         self.assertEqual(found.name, path.stem)
         # Its header says how to run it.
-        script = {config.Experiment: "run", config.Theory: "theory"}[type(found)]
+        script = {
+            config.Experiment: "run",
+            config.Theory: "theory",
+            config.Transfer: "transfer",
+        }[type(found)]
         command = f"python scripts/{script}.py configs/{path.name}"
         self.assertIn(command, loaded["__doc__"])
         if script == "run":
             programs.Programs(found, 10)
+        if script == "transfer":
+            for learner in found.learners:
+                programs.NetworkPrograms(learner.network, 10)
 
     @parameterized.parameters(
         ("small", 8),

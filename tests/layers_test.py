@@ -12,8 +12,9 @@ FLOORS = (
     {"data", "kinds", "cifar10", "theory"},
     {"planted", "train", "evaluate", "synthesize", "features"},
     {"programs", "report"},
-    {"stages", "ellipses", "theory_parts"},
-    {"experiment", "theory_experiment"},
+    {"seeds", "ellipses", "theory_parts"},
+    {"stages"},
+    {"experiment", "theory_experiment", "transfer"},
 )
 # Plots and files are behind their own doors.
 DOORS = {
@@ -21,7 +22,8 @@ DOORS = {
     "tensorflow_datasets": {"prepared", "kinds", "cifar10"},
     "orbax": {"kinds"},
     "jax.sharding": set(
-        "devices train evaluate synthesize features stages ellipses experiment".split()
+        "devices train evaluate synthesize features seeds ellipses experiment "
+        "transfer".split()
     ),
 }
 

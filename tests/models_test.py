@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
+from flax import linen as nn
 
 from nrf import models
 from nrf.models.convolution import conv
 from nrf.models.inception import average, pad
-from nrf.models.model import identity_gradient_relu
+from nrf.models.model import he_normal, identity_gradient_relu
 
 STATISTICS = {"mean": (0.5,), "std": (0.25,)}
 DEEP = ("resnet50", "vgg16", "inception_v3", "densenet121")
@@ -63,6 +64,28 @@ def recorded_convolutions():
 
     with mock.patch("nrf.models.model.conv", recorded):
         yield calls
+
+
+class InitialisationTest(parameterized.TestCase):
+    @parameterized.parameters((1, 1, 3, 5), (3, 3, 40, 60), (5, 1, 64, 16))
+    def test_he_normal_is_that_of_flax(self, *shape):
+        ours = he_normal(jax.random.key(3), shape)
+        theirs = nn.initializers.he_normal()(jax.random.key(3), shape)
+        # But for rounding.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+    def test_shapes_share_generators(self):
+        def shapes(widths):
+            return [(3, 3, width, width) for width in widths]
+
+        def compiled(shapes):
+            text = jax.jit(
+                lambda key: [he_normal(jax.random.clone(key), s) for s in shapes]
+            )
+            return text.lower(jax.random.key(0)).as_text().count("func private @_draw")
+
+        self.assertEqual(compiled(shapes((3, 5, 10))), 1)
+        self.assertEqual(compiled(shapes((3, 20))), 2)
 
 
 class ModelsTest(parameterized.TestCase):

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from absl.testing import parameterized
 
+from nrf import kinds
+
 ROOT = Path(__file__).parent.parent
 TINY = (
     "--seeds 0 --train-examples 60 --test-examples 120 --standard.epochs 1 "
@@ -83,8 +85,43 @@ class RunTest(parameterized.TestCase):
             variances = np.array(found["curve"]["eigenvalues"])
             self.assertTrue((np.diff(variances, axis=0) > 0).all())
 
+    def test_transfer_from_command_to_page(self):
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder) / "study.py"
+            config.write_text(
+                "import sys; sys.path.insert(0, 'tests')\n"
+                "from transfer_test import tiny\nconfig = tiny()\n"
+            )
+            out = Path(folder) / "run"
+            options = (
+                "--halves False --storage float16 --train-examples 60 "
+                "--learners.0.network.widths 3"
+            )
+            command = ["scripts/transfer.py", config, "--out", out, *options.split()]
+            done = python(*command)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("| source: small |", done.stdout)
+            self.assertEqual(
+                done.stdout.strip().splitlines()[-1], str(out / "report.html")
+            )
+            self.assertRegex(done.stderr, r"seed 0: mlp_on_D_det: 100%.*images/s")
+            found = json.loads((out / "transfer.json").read_text())
+            self.assertEqual(found["config"]["learners"][0]["network"]["widths"], [3])
+            # Without halves D_det is of all training images.
+            made = kinds.CONSTRUCTED.load(out / "seed0" / "D_det")
+            self.assertLen(made.labels, 60)
+            self.assertEqual(made.images.dtype, np.float16)
+
+            again = python(*command)
+            self.assertEqual(again.returncode, 0, again.stderr)
+            self.assertNotIn("images/s", again.stderr)
+
     def test_a_script_refuses_the_configs_of_another(self):
-        for script, name in (("run", "gaussian"), ("theory", "digits")):
+        for script, name in (
+            ("run", "gaussian"),
+            ("theory", "digits"),
+            ("transfer", "digits"),
+        ):
             done = python(f"scripts/{script}.py", f"configs/{name}.py", "--out", "/x")
             self.assertEqual(done.returncode, 1)
             self.assertIn(f"configs/{name}.py is not for scripts/{script}", done.stderr)
@@ -115,6 +152,7 @@ class RunTest(parameterized.TestCase):
     @parameterized.parameters(
         "run.py configs/digits.py",
         "theory.py configs/gaussian.py",
+        "transfer.py configs/transfer_small.py",
         "prepare_cifar10.py",
         "report.py",
     )

@@ -15,6 +15,7 @@ from nrf.config.parts import (
     Training,
 )
 from nrf.config.theory import Ellipses, Theory
+from nrf.config.transfer import Learner, Transfer
 
 __all__ = [
     "PGD",
@@ -23,6 +24,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Features",
+    "Learner",
     "Matching",
     "Mislabelling",
     "Network",
@@ -30,4 +32,5 @@ __all__ = [
     "Students",
     "Theory",
     "Training",
+    "Transfer",
 ]

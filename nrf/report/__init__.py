@@ -3,51 +3,61 @@
     from nrf import report
     page = report.write(Path("runs/digits"))  # results.md and report.html
     page = report.write(Path("runs/gaussian"))  # The theory's report.html.
+    page = report.write(Path("runs/transfer"))  # The study of transferability's.
     print(report.table(report.load(Path("runs/digits"))))
 
-Only `results.json` and `pictures.npz`, or `theory.json`, are read, so that a report can
-be made again on any machine and cannot change a result. Other pages use
-`nrf.report.page` for the shell and `nrf.report.figures.svg` for plots.
+Only `results.json` and `pictures.npz`, `theory.json` or `transfer.json` are read, so
+that a report can be made again on any machine and cannot change a result. Other pages
+use `nrf.report.page` for the shell and `nrf.report.figures.svg` for plots.
 """
 
 from pathlib import Path
 
 from nrf import store
-from nrf.report import experiment, pictures, theory
+from nrf.report import experiment, pictures, theory, transfer
 from nrf.report.results import load
 from nrf.report.table import table
 
-__all__ = ["load", "table", "write"]
+__all__ = ["load", "table", "transfer", "write"]
+
+# What a run's folder holds, by what it is, and the command that makes it.
+_FILES = {
+    "results.json": "python scripts/run.py configs/digits.py",
+    "theory.json": "python scripts/theory.py configs/gaussian.py",
+    "transfer.json": "python scripts/transfer.py configs/transfer_small.py",
+}
 
 
 def write(out: Path) -> Path:
-    """Makes report.html in the folder of a run, and results.md if it trained networks.
+    """Makes report.html in the folder of a run, and results.md of a main experiment.
 
     Raises:
-      ValueError: the folder has no results.json or theory.json that can be read, or
-        has both.
+      ValueError: the folder has none of results.json, theory.json and transfer.json
+        that can be read, or more than one.
     """
     out = Path(out)
-    experiments, theories = out / "results.json", out / "theory.json"
-    if experiments.is_file() and theories.is_file():
+    found = [name for name in _FILES if (out / name).is_file()]
+    if len(found) > 1:
         raise ValueError(
-            f"{out} holds both results.json and theory.json; they are two runs, so "
+            f"{out} holds both {' and '.join(found)}; they are {len(found)} runs, so "
             "move one of them to a folder of its own."
         )
-    if not (experiments.is_file() or theories.is_file()):
+    if not found:
+        first, *others = _FILES
+        commands = ", ".join(f"`{made} --out {out}`" for made in _FILES.values())
         raise ValueError(
-            f"there is no {experiments} and no {theories.name} beside it, so there is "
-            "nothing to report; `python scripts/run.py configs/digits.py --out "
-            f"{out}` makes the one, `python scripts/theory.py configs/gaussian.py "
-            f"--out {out}` the other."
+            f"there is no {out / first} and no {' and no '.join(others)} beside it, so "
+            f"there is nothing to report; these make one each: {commands}."
         )
-    if theories.is_file():
-        html = theory.html(theory.load(out), _beside(out, experiments.name))
+    runs, theories, studies = (_beside(out, name) for name in _FILES)
+    if found == ["theory.json"]:
+        html = theory.html(theory.load(out), runs)
+    elif found == ["transfer.json"]:
+        html = transfer.html(transfer.load(out), runs)
     else:
         results = load(out)
         markdown = experiment.markdown_page(results)
-        beside = _beside(out, theories.name)
-        html = experiment.html(results, pictures.load(out), beside)
+        html = experiment.html(results, pictures.load(out), theories, studies)
         store.write(out / "results.md", markdown.encode())
     return store.write(out / "report.html", html.encode())
 

@@ -25,11 +25,15 @@ TITLE = "Are adversarial examples bugs, or features that a network can learn fro
 
 
 def html(
-    results: Results, images: Mapping[str, np.ndarray], theories: Sequence[str] = ()
+    results: Results,
+    images: Mapping[str, np.ndarray],
+    theories: Sequence[str] = (),
+    studies: Sequence[str] = (),
 ) -> str:
     """The whole page; `images` as in pictures.npz, or {}.
 
-    `theories` are the folders beside this run's that hold a page of the theory.
+    `theories` and `studies` are the folders beside this run's that hold a page of the
+    theory and of the study of transferability.
     """
     groups = measures(results)
     chance = 1 / len(results["classes"])
@@ -42,6 +46,7 @@ def html(
         by_epoch(results, chance),
         provenance.construction(results),
         theory(theories),
+        transferability(studies),
         provenance.record(results),
     ]
     return page.page(TITLE, lead(results), sections)
@@ -242,5 +247,21 @@ def theory(folders: Sequence[str]) -> str:
             "It is here" if folders else "This makes it",
             folders,
             "python scripts/theory.py configs/gaussian.py --out runs/gaussian",
+        ),
+    )
+
+
+def transferability(folders: Sequence[str]) -> str:
+    return page.section(
+        "Other architectures",
+        page.paragraph(
+            "The paper's figure 3: architectures that are fooled more often by attacks "
+            "on another network learn more from that network's D_det."
+        ),
+        page.neighbours(
+            "It is here" if folders else "This makes it",
+            folders,
+            "python scripts/transfer.py configs/transfer_small.py "
+            "--out runs/transfer_small",
         ),
     )

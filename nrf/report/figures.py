@@ -1,6 +1,6 @@
 """Plots as SVG for a page: text stays text, lines follow the page's light or dark.
 
-Only this module, `theory.planes` and `theory.plots` import matplotlib.
+Beside it only `framework`, and `planes` and `plots` of other pages, import matplotlib.
 """
 
 import html

@@ -121,9 +121,7 @@ def scatter(name: str, entries: list[dict[str, Any]]) -> str:
 def histogram(groups: dict[str, list[dict[str, Any]]]) -> str:
     with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.2), layout="constrained")
-        axes = figure.add_subplot(
-            xlabel="robust usefulness γ, at most", ylabel="share"
-        )
+        axes = figure.add_subplot(xlabel="robust usefulness γ, at most", ylabel="share")
         for name, entries in groups.items():
             useful = column(entries, "verdict") != "not useful"
             gamma = column(entries, "gamma_attacked")[useful]

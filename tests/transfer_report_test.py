@@ -1,0 +1,347 @@
+"""The page of transferability is made from invented counts, so that all are known."""
+
+import atexit
+import dataclasses
+import functools
+import json
+import math
+import pathlib
+import re
+import shutil
+import tempfile
+
+import numpy as np
+import scipy.stats
+from absl.testing import absltest, parameterized
+from theory_report_test import Page, fake_results
+from transfer_test import tiny
+
+from nrf import report, store
+from nrf.report import transfer
+from nrf.report.claims import NOT_MEASURED, NOT_SHOWN, SHOWN
+from nrf.report.transfer import claims
+from nrf.report.transfer.results import PAPER, learners, points
+
+# Of 1,000 test images: right, fooled, reached, right on D_det.
+COUNTS = {
+    "source": (800, 790, 780, None),
+    "vgg16": (800, 400, 80, 150),
+    "inception_v3": (700, 420, 84, 190),
+    "resnet18": (750, 525, 150, 230),
+    "densenet121": (760, 570, 190, 260),
+    "resnet50": (800, 720, 400, 310),
+}
+
+
+def fake_study(counts=COUNTS, seeds=(0,), data="cifar10"):
+    """In the shape that scripts/transfer.py saves."""
+    rows = []
+    for seed in seeds:
+        for name, (right, fooled, reached, taught) in counts.items():
+            row = {
+                "network": name,
+                "seed": seed,
+                "total": 1000,
+                "right": right,
+                "fooled": fooled + 10 * seed,
+                "reached": reached,
+                "wrong": 1000 - right + fooled,
+                "said": reached + 20,
+                "said_before": 25,
+            }
+            if taught is not None:
+                row["right_on_D_det"] = taught
+            rows.append(row)
+    network = {"name": "resnet50", "width": 8, "widths": [1]}
+    training = {"epochs": 7, "batch_size": 64, "learning_rate": 0.1}
+    attack = {"norm": "l2", "epsilon": 1.5, "steps": 20, "step_size": 0.2}
+    curve = [
+        {"epoch": 1, "loss": 2.0, "accuracy": 0.3, "test_accuracy": 0.2},
+        {"epoch": 2, "loss": 1.5, "accuracy": 0.4, "test_accuracy": 0.3},
+    ]
+    return {
+        "name": "transfer_small",
+        "data": data,
+        "data_note": "CIFAR-10, a copy",
+        "classes": [f"class {i}" for i in range(10)],
+        "config": {
+            "source": network,
+            "source_training": training,
+            "halves": True,
+            "attack": attack,
+            "mislabelling": {"attack": attack},
+            "learners": [
+                {"network": {**network, "name": name}}
+                | {"on_D": training, "on_D_det": training}
+                for name in counts
+                if name != "source"
+            ],
+        },
+        "versions": {"jax": "0.10.2"},
+        "device": "cpu x 1",
+        "date": "2026-11-23",
+        "git": "abc1234",
+        "command": "python scripts/transfer.py configs/transfer_small.py --out runs/t",
+        "seconds": {"seed0/source": 12.0},
+        "history": {"seed0/source": curve, "seed0/vgg16_on_D_det": curve},
+        "attacks": [{"set": "D_det", "reached_target": 0.955, "max_norm": 1.5}],
+        "rows": rows,
+    }
+
+
+@functools.cache
+def folder():
+    """Of a run whose page is made once for all tests."""
+    parent = pathlib.Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, parent)
+    out = parent / "transfer"
+    out.mkdir()
+    (out / "transfer.json").write_text(json.dumps(fake_study()))
+    report.write(out)
+    return out
+
+
+def source():
+    return (folder() / "report.html").read_text("utf-8")
+
+
+def words(html):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+class LineTest(parameterized.TestCase):
+    def test_line_of_known_numbers(self):
+        x, y = [1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 5.0, 9.0]
+        found = claims.line(x, y)
+        # By hand: sums of squares around the means are 5, 26 and, mixed, 11.
+        self.assertAlmostEqual(found.slope, 2.2)
+        self.assertAlmostEqual(found.intercept, -0.5)
+        r = 11 / math.sqrt(5 * 26)
+        self.assertAlmostEqual(found.pearson, r)
+        half = 1.959963984540054 / math.sqrt(4 - 3)
+        expected = (math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half))
+        np.testing.assert_allclose(found.interval, expected)
+        self.assertAlmostEqual(found.spearman, 1)
+        self.assertAlmostEqual(found.chance, 1 / 24)
+
+    def test_chance_counts_orders(self):
+        # Of the six orders of three, two have a rank correlation of 0.5, one of 1.
+        found = claims.line([1.0, 2.0, 3.0], [1.0, 3.0, 2.0])
+        self.assertAlmostEqual(found.spearman, 0.5)
+        self.assertAlmostEqual(found.chance, 3 / 6)
+        self.assertEqual(found.interval, (-1, 1))
+
+    def test_line_is_that_of_polynomials_and_scipy(self):
+        x, y = np.random.default_rng(0).normal(size=(2, 6))
+        found = claims.line(x.tolist(), y.tolist())
+        np.testing.assert_allclose((found.slope, found.intercept), np.polyfit(x, y, 1))
+        np.testing.assert_allclose(found.pearson, np.corrcoef(x, y)[0, 1])
+        self.assertAlmostEqual(found.spearman, scipy.stats.spearmanr(x, y).statistic)
+
+    def test_no_line_without_spread(self):
+        self.assertIsNone(claims.line([1.0, 2.0], [1.0, 2.0]))
+        self.assertIsNone(claims.line([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]))
+        self.assertIsNone(claims.line([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]))
+
+    def test_least_shown_is_where_the_interval_leaves_zero(self):
+        for count in (4, 5, 9):
+            z = math.atanh(claims.least_shown(count))
+            self.assertAlmostEqual(z - 1.959963984540054 / math.sqrt(count - 3), 0)
+
+    def test_the_paper_s_points(self):
+        x, y, targeted = zip(*PAPER.values(), strict=True)
+        found = claims.line(x, y)
+        # Checked by hand from the figure: slope, intercept and correlations.
+        self.assertAlmostEqual(found.slope, 1.97, places=2)
+        self.assertAlmostEqual(found.intercept, 0.099, places=3)
+        self.assertAlmostEqual(found.pearson, 0.98, places=2)
+        self.assertAlmostEqual(found.spearman, 1)
+        said = transfer.claims.power(fake_study())
+        self.assertIn("(r = 0.98 [0.72, 1.00])", said)
+        self.assertIn("r = 0.98 [0.72, 1.00]", claims.said(found))
+        other = claims.line(x, targeted)
+        self.assertIn("r = 0.82 [−0.23, 0.99]", claims.said(other))
+        self.assertIn("(r = 0.82 [−0.23, 0.99])", said)
+
+
+class PointsTest(parameterized.TestCase):
+    def test_rates(self):
+        point = points(fake_study())["inception_v3"]
+        self.assertAlmostEqual(point.untargeted.mean, 0.6)
+        self.assertEqual(point.untargeted.images, 700)
+        self.assertAlmostEqual(point.targeted.mean, 0.12)
+        self.assertAlmostEqual(point.wrong.mean, 0.72)
+        self.assertEqual(point.wrong.images, 1000)
+        self.assertAlmostEqual(point.said.mean, 0.104)
+        self.assertAlmostEqual(point.said_before.mean, 0.025)
+        self.assertAlmostEqual(point.on_D_det.mean, 0.19)
+        self.assertNotIn("source", learners(fake_study()))
+        self.assertIsNone(points(fake_study())["source"].on_D_det)
+
+    def test_means_over_seeds(self):
+        point = points(fake_study(seeds=(0, 3)))["vgg16"]
+        self.assertEqual(point.untargeted.by_seed, {0: 400 / 800, 3: 430 / 800})
+
+    def test_a_network_that_is_never_right_has_no_rate(self):
+        study = fake_study({**COUNTS, "vgg16": (0, 0, 0, 100)})
+        self.assertIsNone(points(study)["vgg16"].untargeted)
+        self.assertEqual(claims.measured_line(study, "untargeted").points, 4)
+        self.assertIn("| VGG-16 ", transfer.table(study))
+        Page(transfer.html(study))
+
+    def test_table(self):
+        made = transfer.table(fake_study())
+        self.assertRegex(made, r"\| source: ResNet-50 +\| 80.0 % .*\| – +\| 98.8 %")
+        self.assertRegex(made, r"VGG-16 .* 15.0 % \[12.9, 17.3\] +\| 50.0 % \[46.5, 53")
+        self.assertIn("\nuntargeted: r = 1.00 [0.96, 1.00], rank", made)
+        self.assertIn("(p = 0.008); rate = 2.42 × accuracy − 31.9 %\n", made)
+
+
+class ClaimsTest(parameterized.TestCase):
+    def verdicts(self, counts):
+        return [claim.verdict for claim in claims.claims(fake_study(counts))]
+
+    def test_shown(self):
+        self.assertEqual(self.verdicts(COUNTS), [SHOWN, SHOWN, SHOWN])
+
+    def test_high_but_not_beyond_chance(self):
+        counts = {**COUNTS, "resnet18": (750, 380, 60, 230)}
+        study = fake_study(counts)
+        of = claims.measured_line(study, "untargeted")
+        self.assertGreater(of.pearson, 0.8)
+        self.assertLess(of.pearson, claims.least_shown(5))
+        self.assertEqual(self.verdicts(counts)[1], NOT_SHOWN)
+
+    def test_the_other_way_round(self):
+        counts = {
+            name: (right, right - fooled, right - reached, taught)
+            for name, (right, fooled, reached, taught) in COUNTS.items()
+        }
+        self.assertEqual(self.verdicts(counts), [SHOWN, NOT_SHOWN, NOT_SHOWN])
+
+    def test_learning_needs_every_architecture(self):
+        counts = {**COUNTS, "vgg16": (800, 400, 80, 110)}
+        self.assertEqual(self.verdicts(counts)[0], NOT_SHOWN)
+
+    def test_three_have_no_interval(self):
+        counts = dict(list(COUNTS.items())[:4])
+        self.assertEqual(self.verdicts(counts)[1:], [NOT_MEASURED] * 2)
+        self.assertIn("no r is enough", claims.power(fake_study(counts)))
+
+
+class PageTest(parameterized.TestCase):
+    def test_page_is_whole_and_needs_no_network(self):
+        parsed = Page(source())
+        self.assertEqual(parsed.open, [])
+        self.assertIsNone(re.search(r"https?:|@import|<script|<link", source()))
+        ids = parsed.values("id")
+        self.assertLen(set(ids), len(ids))
+        self.assertIsNone(re.search(r"\bnan\b", source()))
+        described = re.findall(r'<svg role="img" aria-label="([^"]{20,})"', source())
+        # Two scatters, and two of the networks have a history here.
+        self.assertLen(set(described), 4)
+
+    @parameterized.parameters(
+        "5 architectures: r = 1.00 [0.96, 1.00], rank correlation 1.00 (p = 0.008); "
+        "rate = 2.45 × accuracy + 13.2 %.",
+        "With 5 architectures r has to be above 0.88 to be shown",
+        "the least possible is 1 in 120",
+        "DenseNet-121 26.0 % 41.7 % 75.0 % 92.7 % 25.0 % 36.5 %",
+        "VGG-16 20.0 % [17.6, 22.6] 60.0 % [56.9, 63.0] 2.5 %",
+        "of those that the network, trained on D, gets right",
+        "trained on a random half of the training images: 7 epochs",
+        "PGD, ℓ₂, ε = 1.5, 20 steps of 0.2; target reached by 95.5 %",
+        "the paper's five points",
+        "python scripts/transfer.py configs/transfer_small.py --out runs/t",
+        "CIFAR-10, a copy",
+        "abc1234",
+    )
+    def test_says(self, expected):
+        said = words(source()).replace("\N{NO-BREAK SPACE}", " ").replace("&#x27;", "'")
+        self.assertIn(expected, said)
+
+    def test_draws_the_paper_beside_cifar10_only(self):
+        digits = transfer.html(fake_study(data="digits"))
+        self.assertNotIn("the paper&#x27;s five points", digits)
+        # Its hollow points are the only marks without a fill, and in both plots.
+        count = [html.count("stroke-linejoin: miter") for html in (source(), digits)]
+        self.assertGreater(count[0], count[1])
+
+    def test_names_are_escaped(self):
+        study = fake_study() | {"name": "<b>", "command": "a < b"}
+        made = transfer.html(study, ["<s>&"])
+        self.assertIn("&lt;b&gt;", made)
+        self.assertIn("a &lt; b", made)
+        self.assertEqual(Page(made).open, [])
+
+    def test_same_study_same_page(self):
+        self.assertTrue(transfer.html(fake_study()) == source())
+
+    def test_a_real_config_is_described(self):
+        study = fake_study() | {"config": dataclasses.asdict(tiny())}
+        said = words(transfer.html(study))
+        self.assertIn("small, width 4 5, trained on", said)
+
+
+class FilesTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        parent = tempfile.TemporaryDirectory()
+        self.addCleanup(parent.cleanup)
+        self.out = pathlib.Path(parent.name) / "run"
+
+    def save(self, name, content, out=None):
+        out = out or self.out
+        out.mkdir(exist_ok=True)
+        store.write(out / name, json.dumps(content).encode())
+
+    @parameterized.named_parameters(
+        ("rows", lambda study: study.pop("rows"), "has no rows; was it made by scri"),
+        ("count", lambda study: study["rows"][1].pop("fooled"), r"no rows\[1\].fooled"),
+        (
+            "taught",
+            lambda study: study["rows"][2].pop("right_on_D_det"),
+            r"no rows\[2\].right_on_D_det",
+        ),
+        ("none", lambda study: study["rows"][0].update(total=0), r"rows\[0\].total"),
+    )
+    def test_refuses_what_lacks_something(self, spoil, message):
+        study = fake_study()
+        spoil(study)
+        self.save("transfer.json", study)
+        with self.assertRaisesRegex(ValueError, message):
+            report.write(self.out)
+        self.assertFalse((self.out / "report.html").exists())
+
+    def test_refuses_what_is_no_study(self):
+        with self.assertRaisesRegex(ValueError, "and no transfer.json beside it.*scri"):
+            report.write(self.out)
+        self.save("transfer.json", fake_study())
+        self.save("results.json", fake_results())
+        with self.assertRaisesRegex(ValueError, "both results.json and transfer.json"):
+            report.write(self.out)
+        (self.out / "results.json").unlink()
+        (self.out / "transfer.json").write_text("{")
+        with self.assertRaisesRegex(ValueError, "transfer.json is not JSON"):
+            report.write(self.out)
+
+    def links(self, out):
+        made = report.write(out).read_text("utf-8")
+        return [href for href in Page(made).values("href") if href[0] != "#"], made
+
+    def test_pages_link_each_other(self):
+        other = self.out.parent / "main"
+        self.save("transfer.json", fake_study())
+        self.save("results.json", fake_results(), other)
+        found, made = self.links(self.out)
+        self.assertEqual(found, [])
+        self.assertIn("scripts/run.py configs/digits.py --out runs/digits</code>", made)
+        found, _ = self.links(other)
+        self.assertEqual(found, ["../run/report.html"])
+        found, made = self.links(self.out)
+        self.assertEqual(found, ["../main/report.html"])
+        self.assertNotIn("--out runs/digits</code>", made)
+
+
+if __name__ == "__main__":
+    absltest.main()
