@@ -15,6 +15,10 @@ estimate.py turns a feature's values, and its least and most in reach of every i
 into rho and gamma with intervals. worst.py finds the least and most by PGD (gamma is at
 most what that gives), certify.py bounds them (gamma is at least what that gives), and
 linear features have them exactly. measure.py judges.
+
+What is exact of linear features answers two questions about the paper: plane.py, which
+linear features are useful and not robust, and leakage.py, how much of D_rand's lesson
+robust features teach.
 """
 
 from nrf.features.certify import certify
@@ -26,6 +30,7 @@ from nrf.features.estimate import (
     one_against_rest,
     rho,
 )
+from nrf.features.leakage import leakage, robustly_useful
 from nrf.features.measure import (
     VERDICTS,
     Measured,
@@ -34,6 +39,14 @@ from nrf.features.measure import (
     measure,
     rows,
     table,
+)
+from nrf.features.plane import (
+    Directions,
+    containment,
+    ensemble,
+    frontier,
+    plane,
+    principal,
 )
 from nrf.features.worst import (
     Features,
@@ -48,6 +61,7 @@ from nrf.features.worst import (
 
 __all__ = [
     "VERDICTS",
+    "Directions",
     "Estimate",
     "Extremes",
     "Features",
@@ -57,16 +71,23 @@ __all__ = [
     "certified",
     "certify",
     "constant_units",
+    "containment",
+    "ensemble",
+    "frontier",
     "gamma",
     "judge",
     "layer_robustness",
+    "leakage",
     "linear",
     "linear_extremes",
     "make_probe",
     "measure",
     "one_against_rest",
+    "plane",
+    "principal",
     "representation",
     "rho",
+    "robustly_useful",
     "rows",
     "table",
 ]

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from nrf import attacks, devices, losses
 from nrf.config import Norm
 from nrf.features.certify import Certificate, certify
-from nrf.features.estimate import Extremes, check_epsilon
+from nrf.features.estimate import Array, Extremes, check_epsilon
 from nrf.types import Apply, Images, Key, Output, Params, check_images
 
 # features(params, x) -> [B, D], examples independent of each other.
@@ -36,12 +36,12 @@ def representation(apply: Apply) -> Features:
     return lambda params, x: apply(params, x).features
 
 
-def linear(a: jax.Array, x: Images) -> jax.Array:
+def linear(a: Array, x: Array) -> Array:
     """Features aᵀx, with the matrix a [D, H·W·C] for parameters."""
     return x.reshape(len(x), -1) @ a.T
 
 
-def linear_extremes(a: jax.Array, x: Images, epsilon: float, norm: Norm) -> Extremes:
+def linear_extremes(a: Array, x: Array, epsilon: float, norm: Norm) -> Extremes:
     """Of `linear` features exactly: aᵀx ∓ ε ‖a‖∗, with ‖·‖∗ the dual norm.
 
     These make gamma = rho − ε ‖a‖∗ / std, for a of either sign (Goh's response to the

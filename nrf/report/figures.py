@@ -1,6 +1,7 @@
 """Plots as SVG for a page: text stays text, lines follow the page's light or dark.
 
-Beside it only `framework`, and `planes` and `plots` of other pages, import matplotlib.
+Beside it only `framework`, `appendix`, `linear`, and `planes` and `plots` of other
+pages, import matplotlib.
 """
 
 import html
