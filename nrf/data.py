@@ -10,7 +10,7 @@ is read without TensorFlow; `nrf.cifar10` prepares CIFAR-10 without it too.
 """
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,17 +57,31 @@ def load(
             _first(test, test_examples, f"the test set of {name}"),
         )
     builder = prepared.find(name, data_dir, BUILT_IN)
-    splits = builder.info.splits
-    test_split = "test" if "test" in splits else "validation"
-    if "train" not in splits or test_split not in splits:
-        raise ValueError(
-            f"data set {name!r} has splits {sorted(splits)}; 'train' is needed, and "
-            "'test' or 'validation'."
-        )
+    test_split = _test_split(name, builder.info, "train")
     return (
         Dataset(*prepared.read(builder, "train", train_examples)),
         Dataset(*prepared.read(builder, test_split, test_examples)),
     )
+
+
+def load_test(
+    name: str, like: Dataset, *, data_dir: str | os.PathLike | None = None
+) -> Dataset:
+    """The test set of another data set with the images and classes of `like`.
+
+    CIFAR-10.1 ("cifar10_1/v6") is one for CIFAR-10; such sets need no "train" split.
+
+    Raises ValueError where it is not there, or other images or classes are.
+    """
+    builder = prepared.find(name, data_dir, ())
+    found = Dataset(*prepared.read(builder, _test_split(name, builder.info), None))
+    shapes = found.images.shape[1:], like.images.shape[1:]
+    if found.names != like.names or shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{name} has images {shapes[0]} of {', '.join(found.names)}; a second test "
+            f"set has to be like the first, {shapes[1]} of {', '.join(like.names)}."
+        )
+    return found
 
 
 def batch_indices(seed: int, epoch: int, n: int, batch_size: int) -> np.ndarray:
@@ -111,6 +125,18 @@ def augment(key: Key, x: Images, *, pad: int, flip: bool) -> Images:
     rows = jnp.clip(rows, 0, height - 1)[:, :, None]
     columns = jnp.clip(columns, 0, width - 1)[:, None, :]
     return jnp.where(inside, x[image, rows, columns], 0)
+
+
+def _test_split(name: str, info: Any, *others: str) -> str:
+    splits = info.splits
+    found = "test" if "test" in splits else "validation"
+    if not {found, *others} <= set(splits):
+        needed = "".join(f"{other!r} is needed, and " for other in others)
+        raise ValueError(
+            f"data set {name!r} has splits {sorted(splits)}; {needed}'test' or "
+            "'validation'" + ("." if others else " is needed.")
+        )
+    return found
 
 
 def _digits() -> tuple[Dataset, Dataset]:

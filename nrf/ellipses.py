@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from nrf import devices, evaluate, losses, programs, train
+from nrf import devices, evaluate, programs, train
 from nrf.config import Ellipses
 from nrf.data import Dataset
 from nrf.types import Key
@@ -37,10 +37,9 @@ def run(settings: Ellipses, seed: int, mesh: Mesh, *, grid: int = 60) -> dict[st
     train_set, test_set = load(settings, seed)
     key = jax.random.key(seed)
     model = programs.network(settings.network, 2)
-    loss = losses.cross_entropy(model.apply)
     correct = evaluate.make_correct(model.apply)
     robustly_correct = evaluate.make_correct(
-        model.apply, programs.attack_at(settings.evaluation, loss)
+        model.apply, programs.attack_at(settings.evaluation, model)
     )
     (epsilon,) = settings.evaluation.epsilons
     # Room for the balls of the adversary.

@@ -12,7 +12,16 @@ from jax.sharding import Mesh
 from nrf import devices
 from nrf.attacks import example_keys
 from nrf.data import Dataset
-from nrf.types import Apply, Attack, Key, Params, check_images, check_labels
+from nrf.types import (
+    Apply,
+    Attack,
+    Images,
+    Key,
+    Labels,
+    Params,
+    check_images,
+    check_labels,
+)
 
 
 class Score(NamedTuple):
@@ -58,6 +67,36 @@ def make_correct(
         return right & (jnp.argmax(apply(params, x_adv).logits, -1) == y)
 
     return jax.jit(correct)
+
+
+def make_says(apply: Apply) -> Callable[[Params, Images], Labels]:
+    """What a network says of images [B, H, W, C], compiled: [B] classes."""
+    return jax.jit(lambda params, x: jnp.argmax(apply(params, x).logits, -1))
+
+
+def predictions(
+    says: Callable[[Params, Images], Labels],
+    params: Params,
+    images: np.ndarray,
+    *,
+    batch_size: int,
+    mesh: Mesh,
+    tick: Callable[[int], None] = lambda examples: None,
+) -> np.ndarray:
+    """[N] int32 classes, by `says` from `make_says`, of images [N, H, W, C].
+
+    Raises:
+      ValueError: images outside [0, 1].
+    """
+    check_images(images)
+    params = devices.copy(mesh, params)
+    return devices.map_examples(
+        lambda x: says(params, x),
+        (images,),
+        batch_size=batch_size,
+        mesh=mesh,
+        tick=tick,
+    )
 
 
 def right(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from nrf import data, devices, features, seeds, store
+from nrf import appendix, controls, data, devices, features, seeds, store
 from nrf.config import SETS, Experiment
 from nrf.data import Dataset
 from nrf.programs import Programs
@@ -34,18 +34,14 @@ def run(
     """
     store.check_writable(out)
     mesh = devices.make_mesh(config.devices)
-    sets = data.load(
-        config.data,
-        data_dir=config.data_dir,
-        train_examples=config.train_examples,
-        test_examples=config.test_examples,
-    )
-    _check_batches(config, len(sets[0].labels), mesh)
+    sets = load(config)
+    dataset, test_set = sets["D"], sets["test"]
+    _check_batches(config, len(dataset.labels), mesh)
     if config.features:
-        chosen = config.features.chosen(len(sets[1].labels))
-        features.one_against_rest(sets[1].labels[chosen], sets[1].num_classes)
+        chosen = config.features.chosen(len(test_set.labels))
+        features.one_against_rest(test_set.labels[chosen], test_set.num_classes)
         devices.check_batch(mesh, config.features.batch_size)
-    programs = Programs(config, sets[0].num_classes)
+    programs = Programs(config, dataset.num_classes)
     work = Work(mesh, progress, config.evaluation.batch_size, config.synthesis_batch)
     stages = [
         Stages(config, seed, out / f"seed{seed}", programs, sets, work)
@@ -53,7 +49,7 @@ def run(
     ]
     rows = [row for stage in stages for row in stage.run()]
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **pictures(sets[0], stages[0].done))
+    np.savez(buffer, allow_pickle=False, **pictures(dataset, stages[0].done))
     store.write(out / "pictures.npz", buffer.getvalue())
     found = [
         stage.features(name, config.features)
@@ -63,22 +59,70 @@ def run(
     ]
     if found:
         store.write(out / "features.csv", features.table(found).encode())
+    others = [
+        row
+        for stage in stages
+        if config.appendix
+        for row in appendix.run(stage, config.appendix)
+    ]
+    beside = [
+        controls.run(stage, config.controls) for stage in stages if config.controls
+    ]
     results = {
-        **seeds.header(config, sets[0].names, command),
+        **seeds.header(config, dataset.names, command),
         "seconds": {k: v for stage in stages for k, v in stage.seconds().items()},
         "history": {k: v for stage in stages for k, v in stage.history().items()},
         "attacks": [stage.provenance(name) for stage in stages for name in SETS[2:]],
         "matching": [stage.provenance(name) for stage in stages for name in SETS[:2]],
         "features": found,
+        "sets": [made for stage in stages for made in stage.others()],
+        "appendix": others,
+        "controls": [row for found in beside for row in found["rows"]],
+        **{
+            name: [found[name] for found in beside if name in found]
+            for name in ("bugs", "leakage", "plane")
+        },
         "rows": rows,
     }
     store.write(out / "results.json", json.dumps(results, indent=1).encode())
     return results
 
 
+def load(config: Experiment) -> dict[str, Dataset]:
+    """D and its test set, and what else networks are tested on.
+
+    Raises:
+      ValueError: they are not there, or do not fit the config.
+    """
+    train_set, test_set = data.load(
+        config.data,
+        data_dir=config.data_dir,
+        train_examples=config.train_examples,
+        test_examples=config.test_examples,
+    )
+    found = {"D": train_set, "test": test_set}
+    if config.appendix:
+        labels = (test_set.labels + 1) % test_set.num_classes
+        found["relabelled"] = test_set._replace(labels=labels)
+        if second := config.appendix.second_test:
+            found["second_test"] = data.load_test(
+                second, test_set, data_dir=config.data_dir
+            )
+    if config.controls and config.controls.plane:
+        classes = config.controls.plane.classes
+        if max(classes) >= test_set.num_classes:
+            raise ValueError(
+                f"the plane is of classes {classes}; there are 0 .. "
+                f"{test_set.num_classes - 1}."
+            )
+    return found
+
+
 def _check_batches(config: Experiment, examples: int, mesh: Mesh) -> None:
     """Refuses at the start what the last stage would refuse after hours."""
-    for training in (config.standard, config.robust, *vars(config.on).values()):
+    beside = config.controls.trainings if config.controls else []
+    students = vars(config.on).values()
+    for training in (config.standard, config.robust, *students, *beside):
         seeds.check_training(training, examples, mesh)
     devices.check_batch(mesh, config.evaluation.batch_size)
     devices.check_batch(mesh, config.synthesis_batch)

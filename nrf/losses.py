@@ -20,6 +20,69 @@ def cross_entropy(apply: Apply) -> Loss:
     return loss
 
 
+def margin(apply: Apply) -> Loss:
+    """max over k ≠ y of z_k − z_y: above 0 where the network is wrong about y [B].
+
+    Carlini and Wagner's f₆ (https://arxiv.org/abs/1608.04644), without its floor.
+    """
+
+    def loss(params, x, y):
+        z = apply(params, x).logits
+        return _best_other(z, y) - _pick(z, y)
+
+    return loss
+
+
+def targeted_margin(apply: Apply) -> Loss:
+    """z_t − z_y: above 0 where t is likelier than y; the third argument is (t, y)."""
+
+    def loss(params, x, y):
+        targets, labels = y
+        z = apply(params, x).logits
+        return _pick(z, targets) - _pick(z, labels)
+
+    return loss
+
+
+def dlr(apply: Apply) -> Loss:
+    """Difference of logits ratio: −(z_y − max over k ≠ y of z_k) / (z_(1) − z_(3)).
+
+    z_(i) is the i-th largest logit. It does not depend on the scale of the logits, so
+    that its gradient cannot vanish by that (https://arxiv.org/abs/2003.01690, eq. 6).
+    Two classes have no third logit: there it is the `margin`.
+    """
+
+    def loss(params, x, y):
+        z = apply(params, x).logits
+        difference = _best_other(z, y) - _pick(z, y)
+        if z.shape[-1] < 3:
+            return difference
+        top = jax.lax.top_k(z, 3)[0]
+        return difference / jnp.maximum(top[:, 0] - top[:, 2], 1e-12)
+
+    return loss
+
+
+def targeted_dlr(apply: Apply) -> Loss:
+    """−(z_y − z_t) / (z_(1) − (z_(3) + z_(4)) / 2); the third argument is (t, y).
+
+    Of https://arxiv.org/abs/2003.01690, eq. 7. With fewer than four classes, where it
+    is not defined, it is the `targeted_margin`.
+    """
+
+    def loss(params, x, y):
+        targets, labels = y
+        z = apply(params, x).logits
+        difference = _pick(z, targets) - _pick(z, labels)
+        if z.shape[-1] < 4:
+            return difference
+        top = jax.lax.top_k(z, 4)[0]
+        scale = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
+        return difference / jnp.maximum(scale, 1e-12)
+
+    return loss
+
+
 def feature_distance(apply: Apply) -> Loss:
     """The paper's section 3.1: ‖g(x) − y‖₂ to the features y [B, D]."""
 
@@ -33,6 +96,23 @@ def feature_distance(apply: Apply) -> Loss:
     return loss
 
 
+def disentangled(loss: Loss) -> Loss:
+    """Towards t on the source, towards the label y on others (Nakkiran's response 5).
+
+    L(f, x, t) + mean of L(fᵢ, x, y), to be descended: a perturbation that fools f and
+    means nothing to networks like f. Params are {"source", "others"}, of others stacked
+    along a leading axis; the third argument is the pair (t, y).
+    """
+
+    def total(params, x, y):
+        targets, labels = y
+        # One after the other: all at once would be convolutions in groups.
+        kept = jax.lax.map(lambda other: loss(other, x, labels), params["others"])
+        return loss(params["source"], x, targets) + jnp.mean(kept, 0)
+
+    return total
+
+
 def negate(loss: Loss) -> Loss:
     """The same loss, to be descended by an attack: towards y instead of away."""
 
@@ -40,3 +120,14 @@ def negate(loss: Loss) -> Loss:
         return -loss(params, x, y)
 
     return negated
+
+
+def _pick(z, y):
+    """z_y, [B]."""
+    return jnp.take_along_axis(z, y[:, None], axis=-1)[:, 0]
+
+
+def _best_other(z, y):
+    """max over k ≠ y of z_k, [B]."""
+    own = jnp.arange(z.shape[-1])[None] == y[:, None]
+    return jnp.max(jnp.where(own, -jnp.inf, z), axis=-1)

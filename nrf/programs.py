@@ -5,6 +5,7 @@ With the experiments, the only modules that read configs.
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from nrf.config import (
     Evaluation,
     Experiment,
     Features,
+    Matching,
     Mislabelling,
     Network,
     Training,
@@ -58,8 +60,9 @@ def attack(settings: PGD, loss: Loss) -> Attack:
     )
 
 
-def attack_at(settings: Evaluation, loss: Loss) -> Callable[[jax.Array], Attack]:
-    """The attack that evaluates, for any radius, climbing `loss`."""
+def attack_at(settings: Evaluation, model: Model) -> Callable[[jax.Array], Attack]:
+    """The attack that evaluates the model, for any radius."""
+    loss = getattr(losses, settings.loss)(model.apply)
 
     def at(epsilon):
         return attacks.pgd(
@@ -128,13 +131,14 @@ def perturb(settings: Mislabelling, network_settings: Network, num_classes: int)
 class NetworkPrograms:
     """The compiled functions of one network's settings, for all who train or test it.
 
-    `correct` tells which examples are right without an attack.
+    `correct` tells which examples are right without an attack, `says` the classes.
     """
 
     def __init__(self, settings: Network, num_classes: int):
         self.model = network(settings, num_classes)
         self.loss = losses.cross_entropy(self.model.apply)
         self.correct = evaluate.make_correct(self.model.apply)
+        self.says = evaluate.make_says(self.model.apply)
 
     @functools.cache  # noqa: B019  (lives as long as the run)
     def trainer(self, settings: Training, examples: int):
@@ -154,25 +158,38 @@ class Programs(NetworkPrograms):
 
     def __init__(self, config: Experiment, num_classes: int):
         super().__init__(config.network, num_classes)
-        matching = config.matching
-        self.robustly_correct = evaluate.make_correct(
-            self.model.apply, attack_at(config.evaluation, self.loss)
-        )
-        self.match = synthesize.make_robustify(
-            network(
-                config.network, num_classes, identity_relu=matching.identity_relu
-            ).apply,
+        self.perturb = perturb(config.mislabelling, config.network, num_classes)
+        # Units that are off could not be raised, or matched, without it.
+        self.identity = network(config.network, num_classes, identity_relu=True)
+        self.units = features.representation(self.identity.apply)
+
+    def robustly_correct(self, settings: Evaluation):
+        """Which examples are right under the attack that evaluates, at any radius."""
+        return self._robustly_correct(replace(settings, epsilons=(), batch_size=1))
+
+    @functools.cache  # noqa: B019
+    def _robustly_correct(self, settings: Evaluation):
+        return evaluate.make_correct(self.model.apply, attack_at(settings, self.model))
+
+    @functools.cache  # noqa: B019
+    def match(self, settings: Matching):
+        """Feature matching, for `nrf.synthesize.robustify`."""
+        model = self.identity if settings.identity_relu else self.model
+        return synthesize.make_robustify(
+            model.apply,
             lambda loss: attacks.pgd(
                 loss,
                 attacks.free(),
-                steps=matching.steps,
-                step_size=matching.step_size,
+                steps=settings.steps,
+                step_size=settings.step_size,
             ),
         )
-        self.perturb = perturb(config.mislabelling, config.network, num_classes)
-        # Units that are off could not be raised by PGD without it.
-        identity = network(config.network, num_classes, identity_relu=True)
-        self.units = features.representation(identity.apply)
+
+    @functools.cache  # noqa: B019
+    def isolate(self, settings: PGD):
+        """The attack that other networks are to withstand, for `mislabel`."""
+        loss = losses.negate(losses.disentangled(self.loss))
+        return synthesize.make_isolate(self.model.apply, attack(settings, loss))
 
     @functools.cache  # noqa: B019
     def probe(self, settings: Features) -> features.Probe:

@@ -4,7 +4,7 @@ Trainings with their history, constructed data sets, attacks towards labels.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from nrf import data, devices, evaluate, store, synthesize
 from nrf import train as training
-from nrf.config import Matching, Mislabelling, Network, Training
+from nrf.config import Network, Norm, Training
 from nrf.data import Dataset
 from nrf.kinds import CONSTRUCTED, TRAINED, Constructed, Trained
 from nrf.programs import NetworkPrograms
@@ -190,16 +190,23 @@ class Seed:
         self,
         name: str,
         network: Network,
-        settings: Matching | Mislabelling,
+        settings: Any,
         storage: str,
         build: Build,
         *,
         on: str,
         source: str,
+        inputs: Sequence[str] = (),
+        copies: int = 1,
         provenance: dict[str, Any],
     ) -> Constructed:
-        """A set made of the set `on` by the trained network of the stage `source`."""
-        about = {"settings": dataclasses.asdict(settings), "storage": storage}
+        """A set made of the set `on`, so many times, with the stage `source`.
+
+        That is mostly a trained network; `inputs` are others that it was made with.
+        `settings` is a config, or None where there is none.
+        """
+        said = dataclasses.asdict(settings) if settings else {}
+        about = {"settings": said, "storage": storage}
         dataset = self.dataset(on)
 
         def make(key: Key, tick: Tick) -> Constructed:
@@ -220,22 +227,24 @@ class Seed:
                 },
             )
 
-        copies = settings.copies if isinstance(settings, Matching) else 1
         examples = copies * len(dataset.labels)
-        inputs = [on, source]
-        return self.stage(name, examples, network, about, inputs, make, CONSTRUCTED)
+        of = [on, source, *inputs]
+        return self.stage(name, examples, network, about, of, make, CONSTRUCTED)
 
     def mislabel(
         self,
         key: Key,
         perturb: Callable,
-        settings: Mislabelling,
+        norm: Norm,
         params: Any,
         dataset: Dataset,
         targets: Any,
         tick: Tick,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, float]]:
-        """What a `Build` gives: the images of `dataset`, moved towards targets [N]."""
+        """What a `Build` gives: the images of `dataset`, moved towards targets [N].
+
+        `norm` is that of the perturbations, whose largest is told.
+        """
         made = synthesize.mislabel(
             key,
             perturb,
@@ -247,7 +256,7 @@ class Seed:
             tick=tick,
         )
         moved = (made.images - dataset.images).reshape(len(dataset.images), -1)
-        order = {"l2": 2, "linf": np.inf}[settings.attack.norm]
+        order = {"l2": 2, "linf": np.inf}[norm]
         measured = {
             "reached_target": float(made.reached.mean()),
             "max_norm": float(np.linalg.norm(moved, order, axis=1).max()),

@@ -1,7 +1,7 @@
 """The stages of the main experiment for one seed: what each makes, and from what."""
 
 import dataclasses
-import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +9,28 @@ import jax
 import jax.numpy as jnp
 
 from nrf import evaluate, features, synthesize
-from nrf.config import SETS, Experiment, Features, Training
+from nrf.config import SETS, Evaluation, Experiment, Features, Matching, Training
 from nrf.data import Dataset
 from nrf.kinds import JSON, Constructed
 from nrf.programs import Programs
 from nrf.seeds import Seed, Tick, Work
-from nrf.types import Key
+from nrf.types import Key, Labels
 
-# The networks by the stage that trains them: what they are trained on, and how.
-_NETWORKS = {
-    "standard": ("D", "standard"),
-    "robust": ("D", "adversarial"),
-    **{f"on_{name}": (name, "standard") for name in SETS},
+Row = dict[str, Any]
+# targets(key, labels, num_classes) -> the classes that images are pushed towards.
+Targets = Callable[[Key, Labels, int], Labels]
+
+TARGETS: dict[str, Targets] = {
+    "D_rand": synthesize.random_targets,
+    "D_det": lambda key, labels, classes: synthesize.next_class(labels, classes),
 }
 
 
 class Stages(Seed):
-    """One seed of an experiment, in its folder."""
+    """One seed of an experiment, in its folder.
+
+    `sets` has "D" and "test", and others that networks are tested on.
+    """
 
     def __init__(
         self,
@@ -33,109 +38,122 @@ class Stages(Seed):
         seed: int,
         folder: Path,
         programs: Programs,
-        sets: tuple[Dataset, Dataset],
+        sets: dict[str, Dataset],
         work: Work,
     ):
-        super().__init__(
-            seed, folder, dict(zip(("D", "test"), sets, strict=True)), work
-        )
+        super().__init__(seed, folder, sets, work)
         self.config, self.programs = config, programs
 
-    def run(self) -> list[dict[str, Any]]:
+    def run(self) -> list[Row]:
+        """The six networks of the paper's figure, and their rows."""
         config = self.config
         self.learn("standard", config.standard, "D")
         self.learn("robust", config.robust, "D")
-        for name, source in zip(SETS, ("robust", *["standard"] * 3), strict=True):
-            self.make(name, source)
+        self.match("D_R", "robust", config.matching)
+        self.match("D_NR", "standard", config.matching)
+        for name in TARGETS:
+            self.push(name, "standard", TARGETS[name])
         for name in SETS:
             self.learn(f"on_{name}", getattr(config.on, name), name)
-        return [row for name in _NETWORKS for row in self.score(name)]
+        networks = ("standard", "robust", *(f"on_{name}" for name in SETS))
+        return [row for name in networks for row in self.score(name)]
 
     def learn(self, name: str, settings: Training, on: str) -> None:
         self.fit(name, self.config.network, self.programs, settings, on)
 
-    def make(self, name: str, source: str) -> Constructed:
-        """One of SETS, by the network `source`."""
-        config = self.config
-        matched = name in ("D_R", "D_NR")
-        return self.construct(
+    def match(
+        self, name: str, source: str, settings: Matching, *, on: str = "D"
+    ) -> None:
+        """The set `name`: images with the features of `on`, as `source` sees them."""
+
+        def build(key: Key, tick: Tick) -> tuple:
+            made = synthesize.robustify(
+                key,
+                self.programs.match(settings),
+                self.done[source].params,
+                self.sets[on],
+                start=settings.start,
+                copies=settings.copies,
+                batch_size=self.work.synthesis_batch,
+                mesh=self.work.mesh,
+                tick=tick,
+            )
+            measured = {
+                "start_distance": float(made.start_distance.mean()),
+                "final_distance": float(made.final_distance.mean()),
+            }
+            return made.images, made.labels, made.indices, measured
+
+        self.make(name, settings, build, source=source, on=on, copies=settings.copies)
+
+    def push(self, name: str, source: str, targets_of: Targets) -> None:
+        """The set `name`: D, attacked until `source` says the targets; so labelled."""
+        settings = self.config.mislabelling
+
+        def build(key: Key, tick: Tick) -> tuple:
+            dataset = self.sets["D"]
+            key, key_targets = jax.random.split(key)
+            labels = jnp.asarray(dataset.labels)
+            return self.mislabel(
+                key,
+                self.programs.perturb,
+                settings.attack.norm,
+                self.done[source].params,
+                dataset,
+                targets_of(key_targets, labels, dataset.num_classes),
+                tick,
+            )
+
+        self.make(name, settings, build, source=source)
+
+    def make(self, name: str, settings: Any, build: Callable, **options: Any) -> None:
+        """A constructed set of this experiment; `options` of `Seed.construct`."""
+        self.construct(
             name,
-            config.network,
-            config.matching if matched else config.mislabelling,
-            config.storage,
-            functools.partial(self.match, source=source)
-            if matched
-            else functools.partial(self.push, name=name, source=source),
-            on="D",
-            source=source,
-            provenance={"data": config.data},
+            self.config.network,
+            settings,
+            self.config.storage,
+            build,
+            provenance={"data": self.config.data},
+            **{"on": "D", **options},
         )
 
-    def match(self, key: Key, tick: Tick, *, source: str) -> tuple:
-        made = synthesize.robustify(
-            key,
-            self.programs.match,
-            self.done[source].params,
-            self.sets["D"],
-            start=self.config.matching.start,
-            copies=self.config.matching.copies,
-            batch_size=self.work.synthesis_batch,
-            mesh=self.work.mesh,
-            tick=tick,
-        )
-        measured = {
-            "start_distance": float(made.start_distance.mean()),
-            "final_distance": float(made.final_distance.mean()),
-        }
-        return made.images, made.labels, made.indices, measured
+    def score(
+        self, name: str, evaluation: Evaluation | None = None, *, on: str = "test"
+    ) -> list[Row]:
+        """Accuracies of the network of the stage `name`, without attack and under it.
 
-    def push(self, key: Key, tick: Tick, *, name: str, source: str) -> tuple:
-        dataset = self.sets["D"]
-        key, key_targets = jax.random.split(key)
-        labels, classes = jnp.asarray(dataset.labels), dataset.num_classes
-        if name == "D_rand":
-            targets = synthesize.random_targets(key_targets, labels, classes)
-        else:
-            targets = synthesize.next_class(labels, classes)
-        return self.mislabel(
-            key,
-            self.programs.perturb,
-            self.config.mislabelling,
-            self.done[source].params,
-            dataset,
-            targets,
-            tick,
-        )
+        On the set or stage `on`, or as many of its first images as there are test
+        images; by the experiment's evaluation where no other is given.
+        """
+        asked = evaluation or self.config.evaluation
+        dataset = self.dataset(on)
+        count = min(len(dataset.labels), len(self.sets["test"].labels))
+        images, labels = dataset.images[:count], dataset.labels[:count]
+        first = Dataset(images, labels, dataset.names)
 
-    def score(self, name: str) -> list[dict[str, Any]]:
-        evaluation = self.config.evaluation
-        trained_on, how = _NETWORKS[name]
-        test_set = self.sets["test"]
-
-        def make(key, tick):
+        def make(key: Key, tick: Tick) -> list[dict[str, Any]]:
             rows = []
-            for epsilon in (0.0, *evaluation.epsilons):
+            for epsilon in (0.0, *asked.epsilons):
                 score = evaluate.score(
                     jax.random.clone(key),
-                    self.programs.robustly_correct
+                    self.programs.robustly_correct(asked)
                     if epsilon
                     else self.programs.correct,
                     self.done[name].params,
-                    test_set,
+                    first,
                     epsilon=epsilon,
-                    batch_size=evaluation.batch_size,
+                    batch_size=asked.batch_size,
                     mesh=self.work.mesh,
                     tick=tick,
                 )
+                attack = "pgd" if asked.loss == "cross_entropy" else f"pgd {asked.loss}"
                 rows.append(
                     {
-                        "trained_on": trained_on,
-                        "training": how,
-                        "seed": self.seed,
-                        "attack": "pgd" if epsilon else "none",
-                        "norm": evaluation.norm if epsilon else None,
+                        "attack": attack if epsilon else "none",
+                        "norm": asked.norm if epsilon else None,
                         "epsilon": epsilon,
-                        "steps": evaluation.steps if epsilon else 0,
+                        "steps": asked.steps if epsilon else 0,
                         "correct": score.correct,
                         "total": score.total,
                     }
@@ -143,17 +161,23 @@ class Stages(Seed):
             return rows
 
         # How many images a batch holds changes no result.
-        about = dataclasses.asdict(dataclasses.replace(evaluation, batch_size=1))
-        examples = (1 + len(evaluation.epsilons)) * len(test_set.labels)
-        return self.stage(
-            f"score_{name}",
-            examples,
+        about = dataclasses.asdict(dataclasses.replace(asked, batch_size=1))
+        where = "" if on == "test" else f"_at_{on}"
+        if evaluation is not None and evaluation.epsilons:
+            where += f"_{asked.steps}_{asked.loss}"
+        rows = self.stage(
+            f"score_{name}{where}",
+            (1 + len(asked.epsilons)) * count,
             self.config.network,
             {"evaluation": about},
-            [name, "test"],
+            [name, on],
             make,
             JSON,
         )
+        trained_on = name.removeprefix("on_") if name.startswith("on_") else "D"
+        how = "adversarial" if name == "robust" else "standard"
+        of = {"trained_on": trained_on, "training": how, "seed": self.seed}
+        return [{**of, "tested_on": on, **row} for row in rows]
 
     def features(self, name: str, settings: Features) -> dict[str, Any]:
         """Usefulness and robust usefulness of the units of the network `name`."""
@@ -205,3 +229,11 @@ class Stages(Seed):
 
     def provenance(self, name: str) -> dict[str, Any]:
         return self.done[name].provenance
+
+    def others(self) -> list[dict[str, Any]]:
+        """The provenance of every set that the main experiment does not have."""
+        return [
+            made.provenance
+            for name, made in self.done.items()
+            if isinstance(made, Constructed) and name not in SETS
+        ]

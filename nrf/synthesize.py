@@ -1,7 +1,7 @@
 """The paper's data sets: D_R and D_NR by feature matching, D_rand and D_det by attack.
 
-Both functions run over a whole data set; a compiled program from a `make_` function is
-built once and serves any network of its architecture.
+`robustify` and `mislabel` run over a whole data set; a compiled program from a `make_`
+function is built once and serves any network of its architecture.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from nrf.types import (
     Attack,
     Images,
     Key,
+    Keys,
     Labels,
     Loss,
     Params,
@@ -138,9 +139,20 @@ def robustify(
 def make_mislabel(apply: Apply, attack: Attack) -> Callable:
     """A targeted attack (one that climbs a negated loss), compiled, for `mislabel`."""
 
-    def perturb(key, params, indices, x, targets) -> tuple[Images, jax.Array]:
+    def perturb(key, params, indices, x, labels, targets) -> tuple[Images, jax.Array]:
         x_adv = attack(example_keys(key, indices), params, x, targets)
         return x_adv, jnp.argmax(apply(params, x_adv).logits, -1) == targets
+
+    return jax.jit(perturb)
+
+
+def make_isolate(apply: Apply, attack: Attack) -> Callable:
+    """Like `make_mislabel`, with an attack that climbs a negated
+    `losses.disentangled`: its params, and the pair (t, y)."""
+
+    def perturb(key, params, indices, x, labels, targets) -> tuple[Images, jax.Array]:
+        x_adv = attack(example_keys(key, indices), params, x, (targets, labels))
+        return x_adv, jnp.argmax(apply(params["source"], x_adv).logits, -1) == targets
 
     return jax.jit(perturb)
 
@@ -166,9 +178,37 @@ def mislabel(
     key, params = devices.copy(mesh, (key, params))
     images, reached = devices.map_examples(
         lambda *batch: perturb(key, params, *batch),
-        (np.arange(len(targets)), dataset.images, targets),
+        (np.arange(len(targets)), dataset.images, dataset.labels, targets),
         batch_size=batch_size,
         mesh=mesh,
         tick=tick,
     )
     return Mislabelled(images, targets, reached)
+
+
+@jax.jit
+def shake(keys: Keys, x: Images, lengths: jax.Array) -> Images:
+    """Images moved in random directions, by the l2 norms `lengths` [B] after clipping.
+
+    The control of D_rand and D_det: as long a perturbation that no network made. Where
+    the valid pixels end before such a length, the image goes to their end.
+    """
+
+    def one(key, x, length):
+        direction = jax.random.normal(key, x.shape, x.dtype)
+
+        def moved(scale):
+            return jnp.clip(x + scale * direction, 0, 1)
+
+        def halve(_, bracket):
+            low, high = bracket
+            middle = (low + high) / 2
+            far = jnp.sqrt(jnp.sum((moved(middle) - x) ** 2)) > length
+            return jnp.where(far, low, middle), jnp.where(far, middle, high)
+
+        # Clipping makes the norm a rising function of the scale without a closed form.
+        # At this one every pixel is at its end, unless its direction is below 1e-3.
+        ends = jnp.zeros((), x.dtype), jnp.full((), 1e3, x.dtype)
+        return moved(jax.lax.fori_loop(0, 50, halve, ends)[0])
+
+    return jax.vmap(one)(keys, x, lengths)

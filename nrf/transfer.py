@@ -219,7 +219,7 @@ class _Study(Seed):
         return self.mislabel(
             key,
             self.programs.push,
-            self.config.mislabelling,
+            self.config.mislabelling.attack.norm,
             self.done["source"].params,
             dataset,
             synthesize.next_class(jnp.asarray(dataset.labels), dataset.num_classes),

@@ -14,6 +14,7 @@ FLOORS = (
     {"programs", "report"},
     {"seeds", "ellipses", "theory_parts"},
     {"stages"},
+    {"appendix", "controls"},
     {"experiment", "theory_experiment", "transfer"},
 )
 # Plots and files are behind their own doors.

@@ -27,6 +27,11 @@ class LossesTest(parameterized.TestCase):
         expected = [np.log(1 + np.exp(-1)), np.log(1 + np.exp(-0.5))]
         np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
+    def test_margin(self):
+        # Logits are (0, 1) and (1, 1/2).
+        margins = losses.margin(apply)(self.params, self.x, jnp.array([1, 1]))
+        np.testing.assert_allclose(margins, [-1, 0.5], rtol=1e-6)
+
     def test_feature_distance(self):
         target = jnp.array([[0.0, 0.0], [0.5, 0.1]])
         distance = losses.feature_distance(apply)(self.params, self.x, target)
@@ -39,9 +44,92 @@ class LossesTest(parameterized.TestCase):
 
         np.testing.assert_array_equal(jax.grad(total)(self.x), jnp.zeros_like(self.x))
 
+    def test_disentangled(self):
+        y, t = jnp.array([1, 0]), jnp.array([0, 0])
+        loss = losses.cross_entropy(apply)
+        others = jnp.stack([2 * self.params, jnp.zeros((2, 2))])
+        found = losses.disentangled(loss)(
+            {"source": self.params, "others": others}, self.x, (t, y)
+        )
+        # The second of the others says log 2 of everything.
+        kept = (loss(2 * self.params, self.x, y) + np.log(2)) / 2
+        expected = loss(self.params, self.x, t) + kept
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
     def test_negate(self):
         y = jnp.array([1, 0])
         loss = losses.cross_entropy(apply)
         np.testing.assert_array_equal(
             losses.negate(loss)(self.params, self.x, y), -loss(self.params, self.x, y)
         )
+
+
+class MarginsTest(parameterized.TestCase):
+    """Logits are (5, 2, 1, -1) for the first image and (0, 3, 3, 1) for the second."""
+
+    def setUp(self):
+        super().setUp()
+        self.logits = jnp.array([[5.0, 2.0, 1.0, -1.0], [0.0, 3.0, 3.0, 1.0]])
+        self.x = jnp.zeros((2, 1, 1, 1))
+        self.y = jnp.array([0, 3])
+        self.t = jnp.array([2, 1])
+
+    def value(self, loss, y, logits=None):
+        logits = self.logits if logits is None else logits
+        return loss(lambda params, x: Output(params, params))(logits, self.x, y)
+
+    def test_margin(self):
+        np.testing.assert_allclose(self.value(losses.margin, self.y), [-3, 2])
+
+    def test_targeted_margin(self):
+        pair = self.t, self.y
+        np.testing.assert_allclose(self.value(losses.targeted_margin, pair), [-4, 2])
+
+    def test_dlr(self):
+        # (2 - 5) / (5 - 1) and (3 - 1) / (3 - 1).
+        np.testing.assert_allclose(self.value(losses.dlr, self.y), [-3 / 4, 1])
+
+    def test_targeted_dlr(self):
+        # (1 - 5) / (5 - (1 - 1) / 2) and (3 - 1) / (3 - (1 + 0) / 2).
+        value = self.value(losses.targeted_dlr, (self.t, self.y))
+        np.testing.assert_allclose(value, [-4 / 5, 2 / 2.5])
+
+    def test_dlr_does_not_depend_on_scale_and_shift(self):
+        moved = 7 * self.logits + 3
+        for loss, y in (
+            (losses.dlr, self.y),
+            (losses.targeted_dlr, (self.t, self.y)),
+        ):
+            np.testing.assert_allclose(
+                self.value(loss, y, moved), self.value(loss, y), rtol=1e-6
+            )
+
+    @parameterized.parameters(2, 3)
+    def test_few_classes(self, count):
+        logits, y, t = self.logits[:, :count], jnp.array([0, 1]), jnp.array([1, 0])
+        targeted = self.value(losses.targeted_dlr, (t, y), logits)
+        np.testing.assert_allclose(targeted, [-3, -3])
+        # With three classes (2 - 5) / (5 - 1) and (3 - 3) / (3 - 0).
+        expected = {2: [-3, -3], 3: [-3 / 4, 0]}[count]
+        np.testing.assert_allclose(self.value(losses.dlr, y, logits), expected)
+
+    def test_equal_logits_have_finite_slopes(self):
+        for loss, y in (
+            (losses.margin, self.y),
+            (losses.dlr, self.y),
+            (losses.targeted_dlr, (self.t, self.y)),
+        ):
+
+            def total(logits, loss=loss, y=y):
+                return self.value(loss, y, logits).sum()
+
+            slope = jax.grad(total)(jnp.zeros((2, 4)))
+            self.assertTrue(bool(jnp.isfinite(slope).all()))
+
+    @parameterized.parameters("margin", "dlr")
+    def test_positive_exactly_where_the_network_is_wrong(self, name):
+        logits = jax.random.normal(jax.random.key(0), (200, 5))
+        y = jnp.arange(200) % 5
+        loss = getattr(losses, name)(lambda params, x: Output(params, params))
+        wrong = loss(logits, jnp.zeros((200, 1, 1, 1)), y) > 0
+        np.testing.assert_array_equal(wrong, logits.argmax(-1) != y)

@@ -302,3 +302,12 @@ class ModelsTest(parameterized.TestCase):
         model = models.small(2, widths=(3,), patch=3, **STATISTICS)
         with self.assertRaisesRegex(ValueError, "8 x 8 have no whole 3 x 3 patches"):
             model.init(jax.random.key(0), images())
+
+    def test_an_mlp_without_layers_is_linear(self):
+        model = models.mlp(3, widths=(), mean=(0.5,), std=(0.25,))
+        x = jax.random.uniform(jax.random.key(0), (3, 2, 2, 1))
+        params = model.init(jax.random.key(1), x)
+        first, second, both = model.apply(
+            params, jnp.stack([x[0], x[1], x[:2].mean(0)])
+        ).logits
+        np.testing.assert_allclose(both, (first + second) / 2, rtol=1e-5)

@@ -154,3 +154,31 @@ class MislabelTest(parameterized.TestCase):
         shares = np.bincount(np.asarray(targets), minlength=10) / 20_000
         # Five standard deviations of a binomial share.
         np.testing.assert_allclose(shares, np.full(10, 0.1), atol=5 * 0.0021)
+
+
+class ShakeTest(parameterized.TestCase):
+    @parameterized.parameters(0.01, 0.5, 1.5)
+    def test_moves_by_the_length_after_clipping(self, length):
+        x = jnp.asarray(dataset().images)
+        # As in pictures, half of the pixels are at an end.
+        x = jnp.where(x < 0.5, 0, x)
+        keys = jax.random.split(key(), len(x))
+        lengths = jnp.linspace(length / 2, length, len(x))
+        shaken = synthesize.shake(keys, x, lengths)
+        self.assertBetween(float(shaken.min()), 0, 1)
+        self.assertBetween(float(shaken.max()), 0, 1)
+        moved = np.linalg.norm((shaken - x).reshape(len(x), -1), axis=1)
+        np.testing.assert_allclose(moved, lengths, rtol=1e-4)
+
+    def test_goes_to_the_end_where_that_is_nearer(self):
+        x = jnp.zeros((1, 4, 4, 1))
+        keys = jax.random.split(key(), 1)
+        shaken = np.asarray(synthesize.shake(keys, x, jnp.array([100.0])))
+        # Away from black there is white; a direction points there or beyond the end.
+        self.assertEqual(set(np.unique(shaken)), {0.0, 1.0})
+
+    def test_zero_length_moves_nothing(self):
+        x = jnp.asarray(dataset().images)
+        keys = jax.random.split(key(), len(x))
+        shaken = synthesize.shake(keys, x, jnp.zeros(len(x)))
+        np.testing.assert_allclose(shaken, x, atol=1e-6)

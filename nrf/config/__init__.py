@@ -4,6 +4,7 @@ Frozen dataclasses without JAX: `--help` answers at once, and a variant of an ex
 is `dataclasses.replace(config, ...)`. Files in `configs/` hold one `config` each.
 """
 
+from nrf.config.beside import Appendix, Bugs, Controls, Errors, Leakage, Plane
 from nrf.config.experiment import SETS, Experiment, Features, Students
 from nrf.config.parts import (
     PGD,
@@ -20,15 +21,21 @@ from nrf.config.transfer import Learner, Transfer
 __all__ = [
     "PGD",
     "SETS",
+    "Appendix",
+    "Bugs",
+    "Controls",
     "Ellipses",
+    "Errors",
     "Evaluation",
     "Experiment",
     "Features",
+    "Leakage",
     "Learner",
     "Matching",
     "Mislabelling",
     "Network",
     "Norm",
+    "Plane",
     "Students",
     "Theory",
     "Training",

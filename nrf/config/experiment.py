@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from nrf.config.beside import Appendix, Controls
 from nrf.config.parts import (
     Evaluation,
     Matching,
@@ -79,7 +80,9 @@ class Experiment:
     mislabelling: Mislabelling
     on: Students
     evaluation: Evaluation
-    features: Features | None = None  # Measured when given.
+    features: Features | None = None  # Each of these is measured when given.
+    appendix: Appendix | None = None
+    controls: Controls | None = None
     seeds: tuple[int, ...] = (0,)
     data_note: str = ""  # Said in the report, e.g. which copy of the data this is.
     train_examples: int | None = None  # The first so many; None for all.
@@ -103,3 +106,14 @@ class Experiment:
             f"storage must be 'float32' or 'float16', got {self.storage!r}; 8 bits "
             "would lose part of what was constructed.",
         )
+
+    @property
+    def headline(self) -> tuple[float, ...]:
+        """The radius tested that is nearest to half that of adversarial training.
+
+        The paper judges D_R there; () where nothing is tested under attack.
+        """
+        attack = self.robust.attack
+        half = attack.epsilon / 2 if attack else 0
+        tested = sorted(self.evaluation.epsilons, key=lambda e: abs(e - half))
+        return tuple(tested[:1])

@@ -56,8 +56,9 @@ class PGD:
 
 @dataclass(frozen=True)
 class Network:
-    """An architecture; `widths` belongs to small and mlp, `width` to all others (64 as
-    published), `patch` to small (the side of its first layer's squares of pixels)."""
+    """An architecture; `widths` belongs to small and mlp (which is a linear classifier
+    without any), `width` to all others (64 as published), `patch` to small (the side of
+    its first layer's squares of pixels)."""
 
     name: Architecture
     mean: tuple[float, ...]  # Per channel, in [0, 1] pixels.
@@ -71,7 +72,8 @@ class Network:
         names = get_args(Architecture)
         require(self.name in names, f"network {self.name!r} is none of {names}.")
         require(
-            len(self.widths) > 0 and min(*self.widths, self.width, self.patch) > 0,
+            (len(self.widths) > 0 or self.name == "mlp")
+            and min(*self.widths, self.width, self.patch) > 0,
             "widths, width and patch must be positive, got "
             f"{self.widths}, {self.width} and {self.patch}.",
         )
@@ -171,6 +173,7 @@ class Evaluation:
     # Steps have length epsilon * crossings / steps: 2.5 as in the authors' library.
     crossings: float = 2.5
     restarts: int = 1  # Runs per image; with more than one all start at random points.
+    loss: Literal["cross_entropy", "margin"] = "cross_entropy"  # What attacks climb.
     batch_size: int = 500
 
     def __post_init__(self):
@@ -182,4 +185,8 @@ class Evaluation:
         )
         require(
             self.restarts >= 1, f"restarts must be at least 1, got {self.restarts}."
+        )
+        require(
+            self.loss in ("cross_entropy", "margin"),
+            f"loss must be 'cross_entropy' or 'margin', got {self.loss!r}.",
         )

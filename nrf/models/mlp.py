@@ -13,14 +13,16 @@ class MLP(Body):
     @nn.compact
     def __call__(self, x, train):
         x = self.normalise(x).reshape(len(x), -1)
-        for width in self.widths[:-1]:
-            x = nn.relu(nn.Dense(width, dtype=self.dtype)(x))
-        x = self.last_relu(nn.Dense(self.widths[-1], dtype=self.dtype)(x))
+        for i, width in enumerate(self.widths, 1):
+            relu = self.last_relu if i == len(self.widths) else nn.relu
+            x = relu(nn.Dense(width, dtype=self.dtype)(x))
         return self.output(x)
 
 
 def mlp(num_classes: int, *, widths: Sequence[int], mean, std, **options) -> Model:
     """Hidden layers of `widths` ReLU units, no BatchNorm; features [B, widths[-1]].
+
+    Without hidden layers it is a linear classifier, whose features are the pixels.
 
     `mean`, `std` and `options` are the attributes of `nrf.models.model.Body`.
     """

@@ -5,7 +5,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nrf.report import claims, figures, framework, page, paper, pictures, provenance
+from nrf.report import (
+    appendix,
+    claims,
+    controls,
+    figures,
+    framework,
+    linear,
+    page,
+    paper,
+    pictures,
+    provenance,
+)
 from nrf.report.results import (
     CLEAN,
     Measures,
@@ -43,6 +54,10 @@ def html(
         accuracies(results, groups, chance),
         against_radius(groups, chance),
         framework.features(results),
+        appendix.tables(results),
+        controls.section(results),
+        linear.leakage_section(results),
+        linear.plane_section(results),
         by_epoch(results, chance),
         provenance.construction(results),
         theory(theories),
@@ -198,8 +213,10 @@ def against_radius(groups: Measures, chance: float) -> str:
 def by_epoch(results: Results, chance: float) -> str:
     histories: dict[str, list] = defaultdict(list)
     for stage, history in (results.get("history") or {}).items():
-        if history:
-            histories[stage.partition("/")[2] or stage].append(history)
+        name = stage.partition("/")[2] or stage
+        # Not those that only help to make a set.
+        if history and name.startswith(("on_", "standard", "robust")):
+            histories[name].append(history)
     if not histories:
         return ""
     charts = [

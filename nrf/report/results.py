@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,18 @@ from nrf.evaluate import Score
 
 Results = dict[str, Any]  # The content of results.json.
 NEEDED = ("data", "classes", "rows")
+
+# Sets beside the paper's four, by their names in rows.
+LABELS = {
+    "D_R_noise": "D_R, from noise",
+    "D_NR_noise": "D_NR, from noise",
+    "D_rand_robust": "D_rand, robust source",
+    "D_det_robust": "D_det, robust source",
+    "D_rand_shaken": "D_rand, random push",
+    "D_det_shaken": "D_det, random push",
+    "D_errors": "errors of a network",
+    "D_bugs": "D_det, others unmoved",
+}
 
 
 class Network(NamedTuple):
@@ -20,7 +33,7 @@ class Network(NamedTuple):
     @property
     def label(self) -> str:
         if self.training == "standard" and self.trained_on != "D":
-            return self.trained_on
+            return LABELS.get(self.trained_on, self.trained_on)
         return f"{self.trained_on}, {self.training}"
 
 
@@ -49,7 +62,7 @@ class Column(NamedTuple):
     @property
     def setting(self) -> str:
         """The attack without its radius: "PGD, ℓ₂, 100 steps"."""
-        name = "PGD" if self.attack == "pgd" else self.attack
+        name = self.attack.replace("pgd", "PGD")
         return f"{name}, {norm_name(self.norm)}, {self.steps} steps"
 
 
@@ -112,6 +125,11 @@ def load(out: Path) -> Results:
 
 
 def measures(results: Results) -> Measures:
+    """The six networks of a run: its "rows", as `grouped` has them."""
+    return grouped(results["rows"])
+
+
+def grouped(rows: Iterable[Mapping[str, Any]]) -> Measures:
     """Rows grouped by network, in the paper's order, and by way of measuring.
 
     Raises:
@@ -119,7 +137,7 @@ def measures(results: Results) -> Measures:
     """
     correct: dict[tuple[Network, Column], dict[int, float]] = {}
     images: dict[tuple[Network, Column], int] = {}
-    for row in results["rows"]:
+    for row in rows:
         network = Network(row["trained_on"], row["training"])
         column = Column(row["attack"], row["norm"], row["epsilon"], row["steps"])
         cell = correct.setdefault((network, column), {})
