@@ -3,6 +3,28 @@
     python scripts/run.py configs/digits_full.py --out runs/digits
 
 In the folder of `make run` it goes on from there.
+
+Price: six minutes more, beside other work. Result (500 test images; mean and standard
+deviation of three seeds; two cores of an AMD EPYC, jax 0.10.2, 2026-11-25; accuracy on
+D's test images):
+
+    D_rand, D_det by the robust network   86.1 +- 3.4, 64.1 +- 1.1   (64.8, 43.4)
+    D_R from noise, at radius 0.5         51.8 +- 12.6, 18.4 +- 1.1  (97.7, 55.2)
+    D_NR from noise, at radius 0.5        43.5 +- 2.1, 12.3 +- 2.2   (95.9, 19.6)
+    random perturbations, D_rand, D_det   11.0 +- 2.1, 0.0           (64.8, 43.4)
+    errors of a network, unchanged        26.1 +- 9.1
+    D_det, other networks unmoved          9.2 +- 3.4                (43.4)
+    robust linear features alone          83.3 and 22.8 after D_rand and D_det
+
+In brackets: the main experiment's. The network of D_R is at 55.1 at radius 0.5 on D_R
+itself and at 47.3 on a D_R made of the test images; 320 steps of the attack take 0.7
+points more than 10 do, and the margin loss is the weaker one (57.6).
+
+Three things differ from the paper, and have one reason: radius 1.5 is larger than the
+robust network withstands. Its attacks reach 79 and 69 % of their targets, change robust
+features, and so teach more than those of the standard one, not less (the paper: 25.2
+and 5.8). And robust features leak: by them alone a linear classifier is right for more
+images after D_rand than the network of D_rand is.
 """
 
 import runpy
