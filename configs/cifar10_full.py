@@ -11,8 +11,8 @@ CIFAR-10.1 has to be prepared by TFDS, with TensorFlow; `--appendix.second-test 
 leaves it out.
 
 Price: about 1.4 billion images passed forward and back through ResNet-50 more than
-configs/cifar10.py, 1 billion of them to match noise (`--appendix.noise-start None`
-leaves that out). Result: not measured yet. The paper's and the responses' numbers stand
+configs/cifar10.py, 1 billion of them to match noise (which `noise_start` asks for).
+Result: not measured yet. The paper's and the responses' numbers stand
 beside those of the run.
 """
 

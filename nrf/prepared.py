@@ -67,7 +67,8 @@ def find(
             "TFDS knows it; for a copy elsewhere give data_dir or set TFDS_DATA_DIR."
         )
     raise ValueError(
-        f"no data set {name!r}: {where}, and {' and '.join(built_in)} are built in. "
+        f"no data set {name!r}: {where}"
+        + (f", and {' and '.join(built_in)} are built in. " if built_in else ". ")
         + advice
     )
 
