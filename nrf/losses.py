@@ -3,11 +3,17 @@
 Each factory takes the `apply` of a model and returns a `Loss`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from nrf.types import Apply, Images, Loss, Params
+
+# loss(params, x, y) -> two values [B]: one to be climbed, one to choose by.
+Judged = Callable[[Params, Images, Any], tuple[jax.Array, jax.Array]]
 
 
 def cross_entropy(apply: Apply) -> Loss:
@@ -23,12 +29,14 @@ def cross_entropy(apply: Apply) -> Loss:
 def margin(apply: Apply) -> Loss:
     """max over k ≠ y of z_k − z_y: above 0 where the network is wrong about y [B].
 
-    Carlini and Wagner's f₆ (https://arxiv.org/abs/1608.04644), without its floor.
+    Carlini and Wagner's f₆ (https://arxiv.org/abs/1608.04644), without its floor. The
+    third argument may be a pair (t, y) of targeted attacks, whose t has no part in it.
     """
 
     def loss(params, x, y):
+        labels = y[1] if isinstance(y, tuple) else y
         z = apply(params, x).logits
-        return _best_other(z, y) - _pick(z, y)
+        return _best_other(z, labels) - _pick(z, labels)
 
     return loss
 
@@ -81,6 +89,27 @@ def targeted_dlr(apply: Apply) -> Loss:
         return difference / jnp.maximum(scale, 1e-12)
 
     return loss
+
+
+def judged(
+    apply: Apply, loss: Callable[[Apply], Loss], judge: Callable[[Apply], Loss]
+) -> Judged:
+    """Two losses by one pass through the network: `loss` to climb, `judge` to choose.
+
+    With `judged(apply, cross_entropy, margin)` an attack climbs the cross-entropy and
+    returns an image that is wrong if it visited one: the one with the highest
+    cross-entropy may be another. XLA does not see that two passes are the same.
+    """
+
+    def both(params, x, y):
+        output = apply(params, x)
+
+        def known(params, x):
+            return output
+
+        return loss(known)(params, x, y), judge(known)(params, x, y)
+
+    return both
 
 
 def feature_distance(apply: Apply) -> Loss:

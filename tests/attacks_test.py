@@ -10,6 +10,7 @@ from absl.testing import parameterized
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nrf import attacks, losses, models
+from nrf.attacks.threat import land
 
 SHAPE = (6, 5, 4, 3)
 
@@ -244,6 +245,146 @@ class PromisesTest(chex.TestCase, parameterized.TestCase):
             np.testing.assert_allclose(at(jnp.float32(epsilon)), fixed, atol=1e-6)
 
 
+class L1Test(parameterized.TestCase):
+    """The l1 ball: its projections, its steps, and what pgd reaches with them."""
+
+    def setUp(self):
+        super().setUp()
+        key_w, key_x, key_d = jax.random.split(jax.random.key(0), 3)
+        self.w = jax.random.normal(key_w, SHAPE[1:])
+        self.x = jax.random.uniform(key_x, SHAPE)
+        self.d = jax.random.normal(key_d, SHAPE)
+
+    def shrunk(self, d, room, epsilon):
+        """The nearest point, with the λ found by trying all that pixels allow."""
+        size, room = np.abs(np.float64(d)).ravel(), np.float64(room).ravel()
+
+        def total(by):
+            return np.sum(np.clip(size - by, 0, room))
+
+        if total(0) <= epsilon:
+            return np.clip(size, 0, room)
+        ends = np.sort(np.concatenate([size, np.maximum(size - room, 0)]))
+        low = ends[[total(end) > epsilon for end in ends]].max(initial=0)
+        high = ends[[total(end) <= epsilon for end in ends]].min()
+        share = (total(low) - epsilon) / (total(low) - total(high))
+        return np.clip(size - low - share * (high - low), 0, room)
+
+    @parameterized.parameters(0.01, 1.0, 10.0, 1000.0)
+    def test_projects_onto_the_ball(self, epsilon):
+        found = jax.jit(attacks.l1(epsilon).project)(self.d)
+        for d, p in zip(np.asarray(self.d), np.asarray(found), strict=True):
+            expected = self.shrunk(d, np.full(d.shape, 1e9), epsilon)
+            np.testing.assert_allclose(np.abs(p).ravel(), expected, atol=1e-5)
+            self.assertTrue((p * d >= 0).all())
+            self.assertLessEqual(np.abs(p).sum(), epsilon * (1 + 1e-5))
+
+    @parameterized.parameters(0.01, 1.0, 10.0, 1000.0)
+    def test_lands_in_the_ball_and_the_box_at_once(self, epsilon):
+        found = land(attacks.l1(epsilon), self.x, self.d)
+        for x, d, p in zip(*map(np.asarray, (self.x, self.d, found)), strict=True):
+            room = np.where(d > 0, 1 - x, x)
+            expected = self.shrunk(d, room, epsilon)
+            np.testing.assert_allclose(np.abs(p - x).ravel(), expected, atol=1e-5)
+            self.assertBetween(p.min(), 0, 1)
+            self.assertBetween(p.max(), 0, 1)
+
+    def test_steps_move_the_steepest_pixels_alike(self):
+        slope = jnp.array([[3.0, -5.0], [0.5, 4.0]])[None, :, :, None]
+        half = attacks.l1(1.0, share=0.5).steepest(slope)[0, :, :, 0]
+        np.testing.assert_allclose(half, [[0, -0.5], [0, 0.5]])
+        one = attacks.l1(1.0).steepest(slope)[0, :, :, 0]
+        np.testing.assert_allclose(one, [[0, -1], [0, 0]])
+
+    def test_random_starts_fill_the_ball(self):
+        x = jnp.full((400, 2, 2, 1), 0.5)
+        d = attacks.l1(2.0).sample(keys(400), x).reshape(400, -1)
+        norms = np.abs(d).sum(1)
+        self.assertLessEqual(norms.max(), 2.0 * (1 + 1e-5))
+        # P(norm <= r) = (r / epsilon)^4 in four dimensions, as in the other balls.
+        np.testing.assert_allclose((norms / 2).mean(), 4 / 5, atol=0.02)
+        np.testing.assert_allclose(np.mean(d, 0), np.zeros(4), atol=0.1)
+        # The largest of four uniform shares is (1 + 1/2 + 1/3 + 1/4) / 4 on average.
+        largest = np.abs(d).max(1) / norms
+        np.testing.assert_allclose(largest.mean(), 25 / 48, atol=0.02)
+
+    def test_pgd_reaches_the_worst_case_of_the_ball_and_the_box(self):
+        attack = attacks.pgd(linear_loss, attacks.l1(3.0), steps=60, step_size=0.3)
+        x_adv = jax.jit(attack)(keys(6), self.w, self.x, jnp.ones(6))
+        gain = linear_loss(self.w, x_adv - self.x, jnp.ones(6))
+        order = np.argsort(-np.abs(np.ravel(self.w)))
+        for x, found in zip(np.asarray(self.x), gain, strict=True):
+            room = np.where(self.w > 0, 1 - x, x).ravel()[order]
+            moved = np.clip(3.0 - (np.cumsum(room) - room), 0, room)
+            best = np.sum(np.abs(np.ravel(self.w))[order] * moved)
+            self.assertBetween(float(found), 0.97 * best, best * (1 + 1e-5))
+        norms = np.abs(np.asarray(x_adv - self.x)).reshape(6, -1).sum(1)
+        self.assertLessEqual(norms.max(), 3.0 * (1 + 1e-5))
+
+    def test_a_step_that_cannot_be_taken_is_not_tried(self):
+        # The steepest pixel is at its end already; the second is not.
+        w = jnp.array([3.0, 2.0]).reshape(1, 2, 1)
+        x = jnp.array([1.0, 0.5]).reshape(1, 1, 2, 1)
+        attack = attacks.pgd(linear_loss, attacks.l1(0.2), steps=4, step_size=0.1)
+        x_adv = attack(keys(1), w, x, jnp.ones(1))
+        np.testing.assert_allclose(x_adv.ravel(), [1.0, 0.7], rtol=1e-5)
+
+    def test_zero_gradient_is_a_zero_step(self):
+        attack = attacks.pgd(linear_loss, attacks.l1(0.1), steps=3, step_size=0.1)
+        x_adv = attack(keys(6), jnp.zeros_like(self.w), self.x, jnp.ones(6))
+        np.testing.assert_array_equal(x_adv, self.x)
+
+
+class MomentumTest(parameterized.TestCase):
+    def test_follows_the_sum_of_normalised_gradients(self):
+        # One image of two pixels, and a gradient that turns at every step.
+        def loss(params, x, y):
+            return jnp.sum(x * jax.lax.stop_gradient(jnp.sin(40 * x)), (1, 2, 3))
+
+        x = jnp.array([0.4, 0.7]).reshape(1, 1, 2, 1)
+        attack = attacks.pgd(loss, attacks.free(), steps=4, step_size=0.1, momentum=0.5)
+        here, speed = np.array([0.4, 0.7]), np.zeros(2)
+        for _ in range(4):
+            slope = np.sin(40 * here)
+            speed = 0.5 * speed + slope / np.abs(slope).sum()
+            here = np.clip(here + 0.1 * speed / np.linalg.norm(speed), 0, 1)
+        found = attack(keys(1), None, x, jnp.zeros(1))
+        np.testing.assert_allclose(found.ravel(), here, atol=1e-4)
+
+    def test_none_is_the_same_program(self):
+        def lowered(**options):
+            attack = attacks.pgd(
+                linear_loss, attacks.l2(0.5), steps=3, step_size=0.2, **options
+            )
+            x = jnp.full(SHAPE, 0.5)
+            arguments = keys(6), jnp.ones(SHAPE[1:]), x, jnp.ones(6)
+            return jax.jit(attack).lower(*arguments).as_text()
+
+        self.assertEqual(lowered(), lowered(momentum=0.0))
+        # Only momentum needs sizes of gradients.
+        self.assertNotIn("stablehlo.abs", lowered())
+        self.assertIn("stablehlo.abs", lowered(momentum=1.0))
+
+    @threats()
+    def test_reaches_the_worst_case(self, ball, order, epsilon):
+        w = jax.random.normal(jax.random.key(0), SHAPE[1:])
+        x, y = jnp.full(SHAPE, 0.5), jnp.ones(6)
+        attack = attacks.pgd(
+            linear_loss, ball(epsilon), steps=20, step_size=epsilon / 5, momentum=1.0
+        )
+        gain = linear_loss(w, attack(keys(6), w, x, y) - x, y)
+        best = epsilon * np.linalg.norm(w.ravel(), 1 if order == np.inf else 2)
+        np.testing.assert_allclose(gain, np.full(6, best), rtol=1e-4)
+
+    def test_zero_gradient_is_a_zero_step(self):
+        x = jnp.full(SHAPE, 0.5)
+        attack = attacks.pgd(
+            linear_loss, attacks.l2(0.1), steps=3, step_size=0.1, momentum=1.0
+        )
+        x_adv = attack(keys(6), jnp.zeros(SHAPE[1:]), x, jnp.ones(6))
+        np.testing.assert_array_equal(x_adv, x)
+
+
 class FoolboxTest(parameterized.TestCase):
     """Equal to an independent implementation, run eagerly."""
 
@@ -274,6 +415,9 @@ class RefusalsTest(parameterized.TestCase):
         ("grey_levels", lambda: attacks.linf(8), r"got 8; .* write k / 255"),
         ("negative", lambda: attacks.l2(-0.5), "positive.*got -0.5"),
         ("nan", lambda: attacks.l2(float("nan")), "got nan"),
+        ("l1", lambda: attacks.l1(-0.5), "l1 epsilon must be positive.*got -0.5"),
+        ("l1_share", lambda: attacks.l1(1.0, share=0), r"share of pixels .* got 0"),
+        ("momentum", dict(momentum=-1.0), r"momentum must be in \[0, 1\], got -1"),
         ("no_steps", dict(steps=0), "steps must be at least 1, got 0"),
         ("negative_steps", dict(steps=-3), "got -3"),
         ("no_step_size", dict(step_size=0.0), "step_size must be positive, got 0"),

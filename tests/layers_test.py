@@ -8,9 +8,11 @@ from absl.testing import parameterized
 ROOT = Path(__file__).parent.parent / "nrf"
 FLOORS = (
     {"types", "config"},
-    {"attacks", "losses", "models", "store", "prepared", "devices"},
+    {"losses"},
+    {"attacks", "models", "store", "prepared", "devices"},
     {"data", "kinds", "cifar10", "theory"},
     {"planted", "train", "evaluate", "synthesize", "features"},
+    {"suite", "evidence"},
     {"programs", "report"},
     {"seeds", "ellipses", "theory_parts"},
     {"stages"},
@@ -23,8 +25,8 @@ DOORS = {
     "tensorflow_datasets": {"prepared", "kinds", "cifar10"},
     "orbax": {"kinds"},
     "jax.sharding": set(
-        "devices train evaluate synthesize features seeds ellipses experiment "
-        "transfer".split()
+        "devices train evaluate suite evidence synthesize features seeds ellipses "
+        "experiment transfer".split()
     ),
 }
 

@@ -81,6 +81,24 @@ class MarginsTest(parameterized.TestCase):
     def test_margin(self):
         np.testing.assert_allclose(self.value(losses.margin, self.y), [-3, 2])
 
+    def test_margin_does_not_look_at_a_target(self):
+        pair = self.t, self.y
+        np.testing.assert_allclose(self.value(losses.margin, pair), [-3, 2])
+
+    def test_judged_is_both_by_one_pass(self):
+        calls = []
+
+        def apply(params, x):
+            calls.append(x)
+            return Output(params, params)
+
+        pair = self.t, self.y
+        both = losses.judged(apply, losses.targeted_margin, losses.margin)
+        first, second = both(self.logits, self.x, pair)
+        np.testing.assert_allclose(first, [-4, 2])
+        np.testing.assert_allclose(second, [-3, 2])
+        self.assertLen(calls, 1)
+
     def test_targeted_margin(self):
         pair = self.t, self.y
         np.testing.assert_allclose(self.value(losses.targeted_margin, pair), [-4, 2])

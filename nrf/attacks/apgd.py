@@ -1,0 +1,218 @@
+"""Auto-PGD: gradient ascent that chooses its own step sizes.
+
+    loss = losses.dlr(model.apply)
+    attack = jax.jit(attacks.apgd(loss, attacks.linf(8 / 255), steps=100))
+
+https://arxiv.org/abs/2003.01690, algorithm 1; in l1 https://arxiv.org/abs/2103.01208.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nrf.attacks.pgd import better, check_restarts, restarted, two_values
+from nrf.attacks.threat import Threat, land, sparse_sign
+from nrf.losses import Judged
+from nrf.types import Attack, Images, Loss
+
+_RHO = 0.75  # The share of steps that have to climb for the step size to be kept.
+_ALPHA = 0.75  # The share of the new step in a step; the rest repeats the last one.
+
+
+class _Point(NamedTuple):
+    """An image, and what `loss` says there."""
+
+    x: Images
+    slope: Images
+    value: jax.Array  # [B]
+
+
+class _Walk(NamedTuple):
+    """What one step hands to the next."""
+
+    x: Images
+    previous: Images
+    value: jax.Array  # [B] of `previous`
+    best: _Point
+    judged: tuple[Images, jax.Array]  # The image to be returned, and its value [B].
+    rule: Any  # _Halving or _Sparsity
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """The steps after which APGD reconsiders its step size: ⌈p_j steps⌉.
+
+    p₀ = 0, p₁ = 0.22, p_(j+1) = p_j + max(p_j − p_(j−1) − 0.03, 0.06). For 100 steps:
+    22, 41, 57, 70, 80, 87, 93, 99.
+    """
+    # In hundredths, because ⌈ ⌉ of sums of binary fractions would be one off.
+    before, p = 0, 22
+    found = []
+    while p <= 100:
+        found.append(-(-p * steps // 100))
+        before, p = p, p + max(p - before - 3, 6)
+    return tuple(sorted(set(found)))
+
+
+def apgd(
+    loss: Loss | Judged,
+    threat: Threat,
+    *,
+    steps: int,
+    random_start: bool = False,
+    restarts: int = 1,
+) -> Attack:
+    """Auto-PGD on `loss`, without a step size (https://arxiv.org/abs/2003.01690).
+
+    Steps begin at twice epsilon, with momentum. At `checkpoints` a step size is halved
+    if too few of the last steps climbed, or if nothing better was found since the last
+    checkpoint with the same step size; the walk then goes on from the best image so
+    far. In l1 (https://arxiv.org/abs/2103.01208) steps begin at epsilon, without
+    momentum, and move as many pixels as the best image does, over 1.5.
+
+    Args:
+      loss: One value per example, to be climbed; or two, of `losses.judged`: then the
+        visited image is returned where the second is highest, instead of the first.
+      threat: The ball: linf, l2 or l1.
+      steps: At least 1; `loss` and its gradient are computed steps + 1 times.
+      random_start: Start at a random allowed perturbation instead of at x.
+      restarts: Random starts per example, as one batch; needs `random_start`.
+
+    Returns:
+      attack(keys, params, x, y) -> x_adv, as for `pgd`.
+
+    Raises:
+      ValueError: a bad option here; bad images when the attack is called.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}.")
+    check_restarts(random_start, restarts)
+    if threat.norm is None:
+        raise ValueError(
+            "apgd takes its step size from the radius of a ball: use linf, l2 or l1."
+        )
+    rule: Any = _Sparsity if threat.norm == "l1" else _Halving
+    # The steps since the last checkpoint at checkpoints, 0 elsewhere.
+    due = np.zeros(steps + 1, np.float32)
+    at = rule.checkpoints(steps)
+    due[list(at)] = np.diff(at, prepend=0)
+
+    def climb(keys, params, x, y):
+        def total(x):
+            values, judged = two_values(loss(params, x, y))
+            chex.assert_shape([values, judged], (len(x),))
+            # The sum keeps an example's gradient independent of its batch.
+            return jnp.sum(values), (values, judged)
+
+        gradient = jax.grad(total, has_aux=True)
+
+        def step(walk, now):
+            slope, (value, judged) = gradient(walk.x)
+            here = _Point(walk.x, slope, value)
+            kept = better(walk.judged, walk.x, judged)
+            best = _where(value > walk.best.value, here, walk.best)
+            back, state = walk.rule.update(threat, x, value > walk.value, best, now[1])
+            here = _where(back, best, here)
+            to = state.step(threat, x, here.x, here.slope)
+            if rule is _Halving:
+                # The first step has none before it to repeat.
+                alpha = jnp.where(now[0] == 0, 1, _ALPHA).astype(x.dtype)
+                d = alpha * (to - here.x) + (1 - alpha) * (here.x - walk.previous)
+                to = land(threat, x, here.x - x + d)
+            return _Walk(to, here.x, here.value, best, kept, state), None
+
+        start = jnp.clip(x + threat.sample(keys, x), 0, 1) if random_start else x
+        lowest = jnp.full_like(x[:, 0, 0, 0], -jnp.inf)
+        best = _Point(start, jnp.zeros_like(x), lowest)
+        # Nothing before the start that it could be a rise from.
+        walk = _Walk(start, start, -lowest, best, (x, lowest), rule.init(threat, x))
+        walk, _ = jax.lax.scan(step, walk, (np.arange(steps + 1), due))
+        return walk.judged
+
+    return restarted(climb, random_start=random_start, restarts=restarts)
+
+
+class _Halving(NamedTuple):
+    """Step sizes in linf and l2."""
+
+    step_size: jax.Array  # [B], as everything here
+    rises: jax.Array  # Steps since the last checkpoint that climbed.
+    best: jax.Array  # The best value at the last checkpoint.
+    halved: jax.Array  # Whether the step size was halved there.
+
+    @staticmethod
+    def checkpoints(steps):
+        return checkpoints(steps)
+
+    @classmethod
+    def init(cls, threat, x):
+        one = jnp.ones_like(x[:, 0, 0, 0])
+        return cls(2 * threat.epsilon * one, 0 * one, -jnp.inf * one, one > 1)
+
+    def update(self, threat, x, rose, best, since):
+        """Which examples go back to their best images, and the new state."""
+        due = since > 0
+        rises = self.rises + rose.astype(self.rises.dtype)
+        few = rises < _RHO * since
+        unchanged = ~self.halved & (best.value <= self.best)
+        back = due & (few | unchanged)
+        return back, _Halving(
+            jnp.where(back, self.step_size / 2, self.step_size),
+            jnp.where(due, 0, rises),
+            jnp.where(due, best.value, self.best),
+            jnp.where(due, back, self.halved),
+        )
+
+    def step(self, threat, x, x_adv, slope):
+        size = self.step_size[:, None, None, None]
+        return land(threat, x, x_adv - x + size * threat.steepest(slope))
+
+
+class _Sparsity(NamedTuple):
+    """Step sizes in l1, and how many pixels a step moves."""
+
+    step_size: jax.Array  # [B], as everything here
+    moved: jax.Array  # Pixels that a step moves.
+    active: jax.Array  # Pixels that the best image moved, at the last checkpoint.
+
+    @staticmethod
+    def checkpoints(steps):
+        return tuple(range(0, steps + 1, max(1, steps // 25)))[1:]
+
+    @classmethod
+    def init(cls, threat, x):
+        one = jnp.ones_like(x[:, 0, 0, 0])
+        size = math.prod(x.shape[1:])
+        return cls(threat.epsilon * one, 0.2 * size * one, size * one)
+
+    def update(self, threat, x, rose, best, since):
+        """Which examples go back to their best images, and the new state."""
+        due = since > 0
+        active = jnp.sum((best.x != x).astype(x.dtype), (1, 2, 3))
+        sparser = active < 0.95 * self.active
+        least = jnp.maximum(self.step_size / 1.5, threat.epsilon / 10)
+        step_size = jnp.where(sparser, threat.epsilon, least)
+        return due & sparser, _Sparsity(
+            jnp.where(due, step_size, self.step_size),
+            jnp.where(due, jnp.maximum(active / 1.5, 1), self.moved),
+            jnp.where(due, active, self.active),
+        )
+
+    def step(self, threat, x, x_adv, slope):
+        # Pixels at their end of [0, 1] are pushed too, other than in `uphill`: the
+        # projection takes from all pixels, and would take from them first.
+        step = sparse_sign(slope, self.moved.astype(jnp.int32))
+        size = self.step_size[:, None, None, None]
+        return land(threat, x, x_adv - x + size * step)
+
+
+def _where(chosen, a, b):
+    """a for the chosen [B] examples, else b; of trees."""
+
+    def choose(p, q):
+        return jnp.where(chosen.reshape(-1, *[1] * (p.ndim - 1)), p, q)
+
+    return jax.tree.map(choose, a, b)

@@ -1,0 +1,174 @@
+"""Several attacks as one: the worst for every example, and AutoAttack's four.
+
+    loss = losses.margin(model.apply)
+    attack = attacks.worst_case([first, second], loss)
+
+`nrf.suite` runs a sequence of attacks over a data set, each only on the examples that
+withstood those before.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nrf import losses
+from nrf.attacks.apgd import apgd
+from nrf.attacks.fab import fab
+from nrf.attacks.pgd import better
+from nrf.attacks.square import square
+from nrf.attacks.threat import Threat
+from nrf.types import Apply, Attack, Labels, Loss
+
+
+class Component(NamedTuple):
+    """One attack of a sequence: `rounds` of it, as a function of radius and round.
+
+    Both may be traced, so that one compiled program serves all radii and rounds.
+    """
+
+    name: str
+    attack_at: Callable[[float | jax.Array, int | jax.Array], Attack]
+    rounds: int = 1
+
+
+def worst_case(attacks: Sequence[Attack], judge: Loss) -> Attack:
+    """All attacks on every example: the first that makes `judge` positive is kept.
+
+    Where none does, the image with the highest value is returned, which may be x.
+    """
+
+    def attack(keys, params, x, y):
+        best = x, judge(params, x, y)
+        for number, one in enumerate(attacks):
+            own = jax.vmap(lambda key, n=number: jax.random.fold_in(key, n))(keys)
+            x_adv = one(own, params, x, y)
+            best = _unless_broken(best, x_adv, judge(params, x_adv, y))
+        return jax.lax.stop_gradient(best[0])
+
+    return attack
+
+
+def likeliest(logits: jax.Array, y: Labels, rank: int | jax.Array) -> Labels:
+    """[B] the class of the `rank`-th highest logit among those that are not y.
+
+    Rank 0 is the likeliest wrong class; ties go to the smaller class.
+    """
+    own = jnp.arange(logits.shape[-1])[None] == y[:, None]
+    order = jnp.argsort(jnp.where(own, jnp.inf, -logits), axis=-1, stable=True)
+    return jnp.take(order, rank, axis=1).astype(y.dtype)
+
+
+def towards(apply: Apply, attack: Attack, rank: int | jax.Array) -> Attack:
+    """The targeted attack, whose third argument is (t, y), as an attack on labels y.
+
+    The target t is the `likeliest` wrong class of that rank at x; `rank` may be traced.
+    """
+
+    def untargeted(keys, params, x, y):
+        targets = likeliest(apply(params, x).logits, y, rank)
+        return attack(keys, params, x, (targets, y))
+
+    return untargeted
+
+
+def targeted(apply: Apply, attack: Attack, *, targets: int) -> Attack:
+    """The targeted attack on each of the likeliest wrong classes, the worst kept.
+
+    Args:
+      attack: Its third argument is (t, y).
+      targets: How many classes, at least 1 and less than there are.
+
+    Raises:
+      ValueError: no targets; when called, more than the wrong classes.
+    """
+    if targets < 1:
+        raise ValueError(f"targets must be at least 1, got {targets}.")
+    margin = losses.margin(apply)
+
+    def untargeted(keys, params, x, y):
+        logits = apply(params, x).logits
+        if targets >= logits.shape[-1]:
+            raise ValueError(
+                f"{targets} targets need more than {targets} classes, and the network "
+                f"has {logits.shape[-1]}."
+            )
+
+        def one(best, rank):
+            own = jax.vmap(lambda key: jax.random.fold_in(key, rank))(keys)
+            x_adv = attack(own, params, x, (likeliest(logits, y, rank), y))
+            return _unless_broken(best, x_adv, margin(params, x_adv, y)), None
+
+        best = x, margin(params, x, y)
+        (x_adv, _), _ = jax.lax.scan(one, best, jnp.arange(targets))
+        return jax.lax.stop_gradient(x_adv)
+
+    return untargeted
+
+
+def standard(
+    apply: Apply,
+    threat: Callable[[float | jax.Array], Threat],
+    num_classes: int,
+    *,
+    steps: int = 100,
+    targets: int = 9,
+    queries: int = 5000,
+) -> tuple[Component, ...]:
+    """AutoAttack's standard version (https://arxiv.org/abs/2003.01690), section 5.
+
+    Auto-PGD on the cross-entropy, Auto-PGD on the targeted DLR loss, targeted FAB and
+    Square, in this order, each with one random start where it has any. Every target is
+    a round of its component. With fewer than four classes the DLR loss is a difference
+    of logits, and with fewer than ten there are as many targets as wrong classes.
+
+    Args:
+      threat: Of the radius: `linf`, `l2` or `l1`.
+      num_classes: K, at least 2.
+      steps, targets, queries: The published ones; smaller ones are weaker.
+
+    Raises:
+      ValueError: fewer than two classes; targets, steps or queries below 1.
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}.")
+    if targets < 1:
+        raise ValueError(f"targets must be at least 1, got {targets}.")
+    rounds = min(targets, num_classes - 1)
+
+    def judged(loss):
+        # Whatever is climbed: an image counts when the network is wrong about it.
+        return losses.judged(apply, loss, losses.margin)
+
+    def auto_pgd(loss, epsilon):
+        return apgd(judged(loss), threat(epsilon), steps=steps, random_start=True)
+
+    def cross_entropy_at(epsilon, _):
+        return auto_pgd(losses.cross_entropy, epsilon)
+
+    def dlr_at(epsilon, rank):
+        return towards(apply, auto_pgd(losses.targeted_dlr, epsilon), rank)
+
+    def fab_at(epsilon, rank):
+        loss = judged(losses.targeted_margin)
+        return towards(apply, fab(loss, threat(epsilon), steps=steps), rank)
+
+    def square_at(epsilon, _):
+        return square(losses.margin(apply), threat(epsilon), queries=queries)
+
+    found = (
+        Component("apgd-ce", cross_entropy_at),
+        Component("apgd-t", dlr_at, rounds),
+        Component("fab-t", fab_at, rounds),
+        Component("square", square_at),
+    )
+    for component in found:
+        # Built once, so that bad options are refused here and not in a program.
+        component.attack_at(0.5, 0)
+    return found
+
+
+def _unless_broken(best, x_adv, values):
+    """The better image, but what is wrong already stays: it would be dropped."""
+    return better(best, x_adv, jnp.where(best[1] > 0, -jnp.inf, values))

@@ -1,0 +1,198 @@
+"""Square attack: random squares of pixels, kept where they help. No gradients.
+
+    loss = losses.margin(model.apply)
+    attack = jax.jit(attacks.square(loss, attacks.linf(8 / 255), queries=5000))
+
+https://arxiv.org/abs/1912.00049, algorithms 1 to 3.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nrf.attacks.pgd import better, restarted
+from nrf.attacks.threat import Threat, land
+from nrf.types import Attack, Loss
+
+# After these many of 10,000 queries the share of pixels in a square is halved.
+_HALVED = np.array([10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000])
+
+
+class _Draws(NamedTuple):
+    """What one proposal draws, in [0, 1), for one example."""
+
+    places: jax.Array  # [2, 2] two windows' upper left corners
+    turned: jax.Array  # whether the pattern is turned on its side
+    signs: jax.Array  # [C] -1 or 1
+
+
+def sides(queries: int, height: int, width: int, share: float) -> np.ndarray:
+    """[queries] the side of the square at every query.
+
+    It covers `share` of the image at first; the share is halved after 10, 50, 200, 500,
+    1000, 2000, 4000, 6000 and 8000 of 10,000 queries, and likewise of fewer.
+    """
+    at = np.arange(queries) * 10000 // queries
+    shares = share / 2.0 ** np.sum(at[:, None] > _HALVED, 1)
+    found = np.round(np.sqrt(shares * height * width))
+    return np.clip(found, 1, min(height, width)).astype(np.int32)
+
+
+def square(loss: Loss, threat: Threat, *, queries: int, share: float = 0.8) -> Attack:
+    """Random search on `loss` by squares of one sign (https://arxiv.org/abs/1912.00049).
+
+    Only values of `loss` are used, so that no gradient can mislead. It begins with
+    vertical stripes (linf) or 5 x 5 tiles (l2, l1). In linf, a proposal sets the pixels
+    of a square to x ± epsilon, one sign for each channel. In l2 and l1, it moves the
+    norm of one window of the perturbation, and what is unused, to another, as a pattern
+    of two blobs of opposite signs. A proposal is kept where it makes the loss higher.
+
+    Args:
+      loss: Climbed; published is `losses.margin(apply)`.
+      threat: linf, l2 or l1.
+      queries: Of the loss, for each example; at least 1.
+      share: Of the image, that the first squares cover; 0.8 as in AutoAttack.
+
+    Returns:
+      attack(keys, params, x, y) -> x_adv, as for `pgd`; all draws are from `keys`.
+
+    Raises:
+      ValueError: a bad option here; bad images when the attack is called.
+    """
+    if queries < 1:
+        raise ValueError(f"queries must be at least 1, got {queries}.")
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be in (0, 1], got {share}.")
+    if threat.norm is None:
+        raise ValueError("square needs the radius of a ball: use linf, l2 or l1.")
+    begin = _stripes if threat.norm == "linf" else _tiles
+    propose = _set if threat.norm == "linf" else _move
+
+    def climb(keys, params, x, y):
+        shape = x.shape[1:]
+        squares = sides(queries, *shape[:2], share)
+        if threat.norm != "linf":
+            # The pattern has a middle row only if its side is odd.
+            squares = squares - (1 - squares % 2)
+            squares = np.maximum(squares, min(3, min(shape[:2])))
+
+        def step(carry, now):
+            proposal, best = carry
+            values = loss(params, proposal, y)
+            chex.assert_shape(values, (len(x),))
+            best = better(best, proposal, values)
+            query, side = now
+            draws = jax.vmap(lambda key: _draw(jax.random.fold_in(key, query), shape))
+            d = jax.vmap(lambda d, draw: propose(threat, d, side, draw))(
+                best[0] - x, draws(keys)
+            )
+            return (land(threat, x, d), best), None
+
+        def first(key):
+            return begin(threat, jax.random.fold_in(key, 0), shape, x.dtype)
+
+        lowest = jnp.full_like(x[:, 0, 0, 0], -jnp.inf)
+        carry = land(threat, x, jax.vmap(first)(keys)), (x, lowest)
+        # The square of query i is proposed after query i - 1; the last is not used.
+        later = np.arange(1, queries + 1, dtype=np.int32), np.append(squares[1:], 1)
+        (_, best), _ = jax.lax.scan(step, carry, later)
+        return best
+
+    return restarted(climb, random_start=False, restarts=1)
+
+
+def _draw(key, shape):
+    drawn = jax.random.uniform(key, (5 + shape[2],))
+    signs = jnp.where(drawn[5:] < 0.5, -1.0, 1.0)
+    return _Draws(drawn[:4].reshape(2, 2), drawn[4] < 0.5, signs)
+
+
+def _window(place, side, shape):
+    """Rows and columns [H, W] relative to a random window, and which are inside."""
+    # All places are equally likely; `place` is below 1, and so is the product.
+    room = jnp.array(shape[:2]) - side + 1
+    corner = jnp.floor(place * room.astype(place.dtype)).astype(jnp.int32)
+    rows = jnp.arange(shape[0])[:, None] - corner[0]
+    columns = jnp.arange(shape[1])[None] - corner[1]
+    inside = (rows >= 0) & (rows < side)
+    inside = inside & (columns >= 0) & (columns < side)
+    return rows, columns, inside[:, :, None]
+
+
+def _stripes(threat, key, shape, dtype):
+    """Algorithm 1: every column of every channel is up or down, whole."""
+    _, width, channels = shape
+    signs = jax.random.rademacher(key, (1, width, channels), dtype)
+    return jnp.broadcast_to(threat.epsilon * signs, shape)
+
+
+def _set(threat, d, side, draw):
+    """Algorithm 2: one square to ± epsilon."""
+    _, _, inside = _window(draw.places[0], side, d.shape)
+    return jnp.where(inside, threat.epsilon * draw.signs[None, None].astype(d.dtype), d)
+
+
+def _tiles(threat, key, shape, dtype):
+    """Patterns of random signs on 5 x 5 tiles, of norm epsilon together."""
+    height, width, channels = shape
+    side = max(1, min(height, width) // 5)
+    rows, columns = np.mgrid[:height, :width]
+    pattern = _pattern(jnp.array(rows % side), jnp.array(columns % side), side, shape)
+    count = (height // side, width // side)
+    signs = jax.random.rademacher(key, (*count, channels), dtype)
+    # The rest of the image, where tiles do not go into it, stays as it is.
+    whole = (rows < count[0] * side) & (columns < count[1] * side)
+    row = np.minimum(rows // side, count[0] - 1)
+    column = np.minimum(columns // side, count[1] - 1)
+    d = jnp.where(whole, pattern, 0).astype(dtype)[:, :, None] * signs[row, column]
+    return threat.epsilon * d / _size(threat, d, (0, 1, 2))
+
+
+def _move(threat, d, side, draw):
+    """Algorithm 3: the norm of two windows, and the unused, to the first of them."""
+    rows, columns, inside = _window(draw.places[0], side, d.shape)
+    _, _, other = _window(draw.places[1], side, d.shape)
+    rows, columns = (
+        jnp.broadcast_to(jnp.where(draw.turned, p, q), d.shape[:2])
+        for p, q in ((rows, columns), (columns, rows))
+    )
+    pattern = jnp.where(inside[:, :, 0], _pattern(rows, columns, side, d.shape), 0)
+    pattern = pattern[:, :, None].astype(d.dtype)
+    pattern = pattern / _size(threat, pattern, (0, 1))
+    old = jnp.where(inside, d, 0)
+    new = draw.signs[None, None].astype(d.dtype) * pattern
+    new = new + old / _size(threat, old, (0, 1))
+    power = 2 if threat.norm == "l2" else 1
+    unused = threat.epsilon**power - _size(threat, d, (0, 1, 2)) ** power
+    both = _size(threat, jnp.where(inside | other, d, 0), (0, 1)) ** power
+    available = both + jnp.maximum(unused, 0) / d.shape[2]
+    new = new / _size(threat, new, (0, 1)) * available ** (1 / power)
+    return jnp.where(inside, new, jnp.where(other, 0, d))
+
+
+def _pattern(rows, columns, side, shape):
+    """Equation 2: two blobs of opposite signs, one above the other, in a square.
+
+    A blob is the sum of ever larger rectangles around its middle, the k-th of which
+    adds 1 / k². Values outside the square have no meaning.
+    """
+    upper = side // 2
+    top = rows < upper
+    height = jnp.where(top, upper, side - upper)
+    row = jnp.where(top, rows, rows - upper)
+    ring = jnp.maximum(jnp.abs(row - height // 2), jnp.abs(columns - side // 2))
+    rings = side // 2 + 1
+    sums = np.append(0, np.cumsum(1 / np.arange(1, max(shape[:2]) + 2) ** 2))
+    sums = jnp.array(sums, jnp.float32)
+    value = sums[rings] - sums[jnp.clip(ring, 0, rings)]
+    return jnp.where(top, value, -value)
+
+
+def _size(threat, d, axes):
+    """The norm over `axes`, which stay; at least a little, to divide by."""
+    if threat.norm == "l1":
+        return jnp.maximum(jnp.sum(jnp.abs(d), axes, keepdims=True), 1e-12)
+    return jnp.maximum(jnp.sqrt(jnp.sum(d**2, axes, keepdims=True)), 1e-12)

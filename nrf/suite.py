@@ -1,0 +1,126 @@
+"""A sequence of attacks over a data set, each on the examples that withstood before.
+
+    components = attacks.standard(model.apply, attacks.linf, num_classes=10)
+    programs = suite.make_programs(model.apply, components)
+    result = suite.run(key, programs, params, test, epsilon=8 / 255, batch_size=500,
+                       mesh=mesh)
+    suite.score(result, programs)  # {"clean": ..., "apgd-ce": ..., ...}
+
+Broken examples are dropped and the others packed anew into batches of the same size, so
+that nothing is compiled twice, in no round, for no radius and for no network of one
+architecture. Keys come from names and indices, and no result depends on the packing.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from nrf import devices
+from nrf.attacks import Component, example_keys
+from nrf.data import Dataset
+from nrf.evaluate import Score
+from nrf.types import Apply, Key, Params, check_images, check_labels
+
+
+class Program(NamedTuple):
+    """A component, compiled: `perturb(key, params, epsilon, round, indices, x, y)`.
+
+    It returns images and whether the network is wrong about them.
+    """
+
+    component: Component
+    perturb: Callable[..., tuple[jax.Array, jax.Array]]
+
+
+class Result(NamedTuple):
+    """What a sequence of attacks did to a data set."""
+
+    images: np.ndarray  # [N, H, W, C] adversarial where found, else the original ones.
+    broken_by: np.ndarray  # [N] int32, index of the program; -1: withstood all.
+
+
+def make_programs(apply: Apply, components: Sequence[Component]) -> tuple[Program, ...]:
+    """One compiled program per component; the first, "clean", is no attack at all.
+
+    Raises:
+      ValueError: two components of one name, which would draw the same numbers.
+    """
+    clean = Component("clean", lambda epsilon, number: lambda keys, params, x, y: x)
+    components = (clean, *components)
+    names = [component.name for component in components]
+    if len(set(names)) < len(names):
+        raise ValueError(f"components need different names, got {', '.join(names)}.")
+
+    def compiled(component):
+        number = zlib.crc32(component.name.encode())
+
+        def perturb(key, params, epsilon, turn, indices, x, y):
+            key = jax.random.fold_in(jax.random.fold_in(key, number), turn)
+            attack = component.attack_at(epsilon, turn)
+            x_adv = attack(example_keys(key, indices), params, x, y)
+            return x_adv, jnp.argmax(apply(params, x_adv).logits, -1) != y
+
+        return Program(component, jax.jit(perturb))
+
+    return tuple(map(compiled, components))
+
+
+def run(
+    key: Key,
+    programs: Sequence[Program],
+    params: Params,
+    dataset: Dataset,
+    *,
+    epsilon: float,
+    batch_size: int,
+    mesh: Mesh,
+    tick: Callable[[int], None] = lambda examples: None,
+) -> Result:
+    """Attacks every example until it is broken, or no program is left.
+
+    `tick` hears, for each round of each program, of the examples that are finished.
+
+    Raises:
+      ValueError: images outside [0, 1], labels out of range, or a radius that the
+        components refuse.
+    """
+    check_images(dataset.images)
+    check_labels(dataset.labels, dataset.num_classes)
+    for program in programs:
+        # Built and thrown away: the radius has a value here, and none in a program.
+        program.component.attack_at(epsilon, 0)
+    key, params = devices.copy(mesh, (key, params))
+    radius = jnp.float32(epsilon)
+    images = np.array(dataset.images)
+    broken_by = np.full(len(images), -1, np.int32)
+    for number, (component, perturb) in enumerate(programs):
+        for turn in range(component.rounds):
+            left = np.flatnonzero(broken_by < 0)
+            if not left.size:
+                return Result(images, broken_by)
+            found, broken = devices.map_examples(
+                lambda *batch: perturb(key, params, radius, jnp.int32(turn), *batch),  # noqa: B023
+                (left, dataset.images[left], dataset.labels[left]),
+                batch_size=batch_size,
+                mesh=mesh,
+                tick=tick,
+            )
+            images[left[broken]] = found[broken]
+            broken_by[left[broken]] = number
+    return Result(images, broken_by)
+
+
+def score(result: Result, programs: Sequence[Program]) -> dict[str, Score]:
+    """By program, in order: the examples that withstood it and all before it."""
+    withstood = {}
+    for number, program in enumerate(programs):
+        broken = (result.broken_by >= 0) & (result.broken_by <= number)
+        withstood[program.component.name] = Score(
+            int((~broken).sum()), len(result.broken_by)
+        )
+    return withstood
