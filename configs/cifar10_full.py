@@ -30,6 +30,7 @@ from nrf.config import (
     Leakage,
     Matching,
     Plane,
+    Suite,
 )
 
 cifar10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))["config"]
@@ -66,4 +67,5 @@ config = replace(
         ),
         plane=Plane(classes=(6, 9), epsilon=0.25),
     ),
+    suite=Suite(images=10_000, batch_size=500),
 )

@@ -6,8 +6,8 @@ from noise (table 7), the attack's strength (figure 8) and a second test set (D.
 
 from dataclasses import replace
 
-from nrf.config import SETS, Appendix
-from nrf.stages import TARGETS, Row, Stages
+from nrf.config import Appendix
+from nrf.stages import NETWORKS, TARGETS, Row, Stages
 
 
 def run(of: Stages, settings: Appendix) -> list[Row]:
@@ -41,6 +41,6 @@ def run(of: Stages, settings: Appendix) -> list[Row]:
             # Its accuracy without attack is that of the main experiment.
             rows += [row for row in of.score("on_D_R", at) if row["epsilon"]]
     if settings.second_test:
-        for name in ("standard", "robust", *(f"on_{made}" for made in SETS)):
+        for name in NETWORKS:
             rows += of.score(name, on="second_test")
     return rows

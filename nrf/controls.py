@@ -242,9 +242,7 @@ def learn(of: Stages, made: str, settings: Training) -> list[Row]:
     found = of.stage(f"confusion_{name}", total, network, {}, inputs, make, JSON)
     return [
         {
-            "trained_on": made,
-            "training": "standard",
-            "seed": of.seed,
+            **of.network(name),
             "tested_on": "test",
             "attack": "none",
             "norm": None,

@@ -13,8 +13,17 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from nrf import appendix, controls, data, devices, features, seeds, store
-from nrf.config import SETS, Experiment
+from nrf import (
+    appendix,
+    controls,
+    data,
+    devices,
+    features,
+    seeds,
+    store,
+    verify,
+)
+from nrf.config import SETS, Experiment, evenly
 from nrf.data import Dataset
 from nrf.programs import Programs
 from nrf.seeds import Progress, Work, silent
@@ -38,7 +47,7 @@ def run(
     dataset, test_set = sets["D"], sets["test"]
     _check_batches(config, len(dataset.labels), mesh)
     if config.features:
-        chosen = config.features.chosen(len(test_set.labels))
+        chosen = evenly(config.features.images, len(test_set.labels))
         features.one_against_rest(test_set.labels[chosen], test_set.num_classes)
         devices.check_batch(mesh, config.features.batch_size)
     programs = Programs(config, dataset.num_classes)
@@ -68,6 +77,12 @@ def run(
     beside = [
         controls.run(stage, config.controls) for stage in stages if config.controls
     ]
+    verified = [
+        found
+        for stage in stages
+        if config.suite
+        for found in verify.run(stage, config.suite)
+    ]
     results = {
         **seeds.header(config, dataset.names, command),
         "seconds": {k: v for stage in stages for k, v in stage.seconds().items()},
@@ -82,6 +97,7 @@ def run(
             name: [found[name] for found in beside if name in found]
             for name in ("bugs", "leakage", "plane")
         },
+        "suite": verified,
         "rows": rows,
     }
     store.write(out / "results.json", json.dumps(results, indent=1).encode())
@@ -126,6 +142,8 @@ def _check_batches(config: Experiment, examples: int, mesh: Mesh) -> None:
         seeds.check_training(training, examples, mesh)
     devices.check_batch(mesh, config.evaluation.batch_size)
     devices.check_batch(mesh, config.synthesis_batch)
+    if config.suite:
+        devices.check_batch(mesh, config.suite.batch_size)
 
 
 def pictures(

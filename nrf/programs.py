@@ -12,7 +12,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nrf import attacks, data, evaluate, features, losses, models, synthesize
+from nrf import (
+    attacks,
+    data,
+    evaluate,
+    evidence,
+    features,
+    losses,
+    models,
+    suite,
+    synthesize,
+)
 from nrf import train as training
 from nrf.config import (
     PGD,
@@ -22,6 +32,8 @@ from nrf.config import (
     Matching,
     Mislabelling,
     Network,
+    Norm,
+    Suite,
     Training,
 )
 from nrf.models import Model
@@ -158,6 +170,7 @@ class Programs(NetworkPrograms):
 
     def __init__(self, config: Experiment, num_classes: int):
         super().__init__(config.network, num_classes)
+        self.num_classes = num_classes
         self.perturb = perturb(config.mislabelling, config.network, num_classes)
         # Units that are off could not be raised, or matched, without it.
         self.identity = network(config.network, num_classes, identity_relu=True)
@@ -200,4 +213,35 @@ class Programs(NetworkPrograms):
             steps=settings.steps,
             step_size=settings.step_size,
             certificate=settings.certificate,
+        )
+
+    @functools.cache  # noqa: B019
+    def suite(self, settings: Suite, norm: Norm) -> tuple[suite.Program, ...]:
+        """AutoAttack's sequence, for `nrf.suite.run`."""
+        components = attacks.standard(
+            self.model.apply,
+            _THREATS[norm],
+            self.num_classes,
+            steps=settings.steps,
+            targets=settings.targets,
+            queries=settings.queries,
+        )
+        return suite.make_programs(self.model.apply, components)
+
+    @functools.cache  # noqa: B019
+    def checks(self, settings: Evaluation, blind_queries: int) -> evidence.Checks:
+        """What tells whether the attack that evaluates can be believed."""
+        threat = _THREATS[settings.norm]
+        margin = losses.margin(self.model.apply)
+        twice = replace(settings, steps=2 * settings.steps)
+        return evidence.make_checks(
+            self.model.apply,
+            getattr(losses, settings.loss)(self.model.apply),
+            threat,
+            attack_at(settings, self.model),
+            crossings=settings.crossings,
+            more_steps=attack_at(twice, self.model),
+            other=lambda epsilon: attacks.square(
+                margin, threat(epsilon), queries=blind_queries
+            ),
         )

@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from nrf import evaluate, features, synthesize
-from nrf.config import SETS, Evaluation, Experiment, Features, Matching, Training
+from nrf.config import (
+    SETS,
+    Evaluation,
+    Experiment,
+    Features,
+    Matching,
+    Training,
+    evenly,
+)
 from nrf.data import Dataset
 from nrf.kinds import JSON, Constructed
 from nrf.programs import Programs
@@ -20,6 +28,8 @@ Row = dict[str, Any]
 # targets(key, labels, num_classes) -> the classes that images are pushed towards.
 Targets = Callable[[Key, Labels, int], Labels]
 
+# The six networks of the paper's figure, by the stages that train them.
+NETWORKS = ("standard", "robust", *(f"on_{name}" for name in SETS))
 TARGETS: dict[str, Targets] = {
     "D_rand": synthesize.random_targets,
     "D_det": lambda key, labels, classes: synthesize.next_class(labels, classes),
@@ -55,8 +65,7 @@ class Stages(Seed):
             self.push(name, "standard", TARGETS[name])
         for name in SETS:
             self.learn(f"on_{name}", getattr(config.on, name), name)
-        networks = ("standard", "robust", *(f"on_{name}" for name in SETS))
-        return [row for name in networks for row in self.score(name)]
+        return [row for name in NETWORKS for row in self.score(name)]
 
     def learn(self, name: str, settings: Training, on: str) -> None:
         self.fit(name, self.config.network, self.programs, settings, on)
@@ -174,17 +183,27 @@ class Stages(Seed):
             make,
             JSON,
         )
-        trained_on = name.removeprefix("on_") if name.startswith("on_") else "D"
-        how = "adversarial" if name == "robust" else "standard"
-        of = {"trained_on": trained_on, "training": how, "seed": self.seed}
-        return [{**of, "tested_on": on, **row} for row in rows]
+        return [{**self.network(name), "tested_on": on, **row} for row in rows]
+
+    def network(self, name: str) -> Row:
+        """How rows call the network of the stage `name`."""
+        return {
+            "trained_on": name.removeprefix("on_") if name.startswith("on_") else "D",
+            "training": "adversarial" if name == "robust" else "standard",
+            "seed": self.seed,
+        }
+
+    def some(self, count: int) -> Dataset:
+        """So many of the test images, evenly spaced."""
+        test_set = self.sets["test"]
+        chosen = evenly(count, len(test_set.labels))
+        images, labels = test_set.images[chosen], test_set.labels[chosen]
+        return Dataset(images, labels, test_set.names)
 
     def features(self, name: str, settings: Features) -> dict[str, Any]:
         """Usefulness and robust usefulness of the units of the network `name`."""
-        test_set, params = self.sets["test"], self.done[name].params
-        probe = self.programs.probe(settings)
-        chosen = settings.chosen(len(test_set.labels))
-        images, labels = test_set.images[chosen], test_set.labels[chosen]
+        test_set, params = self.some(settings.images), self.done[name].params
+        probe, images = self.programs.probe(settings), test_set.images
 
         def make(key: Key, tick: Tick) -> dict[str, Any]:
             shared: Any = {
@@ -197,7 +216,7 @@ class Stages(Seed):
                 key_units,
                 probe,
                 params,
-                Dataset(images, labels, test_set.names),
+                test_set,
                 chunk=settings.chunk,
                 useful=settings.useful,
                 trust_attack=True,

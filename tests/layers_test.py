@@ -16,7 +16,7 @@ FLOORS = (
     {"programs", "report"},
     {"seeds", "ellipses", "theory_parts"},
     {"stages"},
-    {"appendix", "controls"},
+    {"appendix", "controls", "verify"},
     {"experiment", "theory_experiment", "transfer"},
 )
 # Plots and files are behind their own doors.

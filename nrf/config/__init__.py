@@ -4,7 +4,15 @@ Frozen dataclasses without JAX: `--help` answers at once, and a variant of an ex
 is `dataclasses.replace(config, ...)`. Files in `configs/` hold one `config` each.
 """
 
-from nrf.config.beside import Appendix, Bugs, Controls, Errors, Leakage, Plane
+from nrf.config.beside import (
+    Appendix,
+    Bugs,
+    Controls,
+    Errors,
+    Leakage,
+    Plane,
+    Suite,
+)
 from nrf.config.experiment import SETS, Experiment, Features, Students
 from nrf.config.parts import (
     PGD,
@@ -14,6 +22,7 @@ from nrf.config.parts import (
     Network,
     Norm,
     Training,
+    evenly,
 )
 from nrf.config.theory import Ellipses, Theory
 from nrf.config.transfer import Learner, Transfer
@@ -37,7 +46,9 @@ __all__ = [
     "Norm",
     "Plane",
     "Students",
+    "Suite",
     "Theory",
     "Training",
     "Transfer",
+    "evenly",
 ]

@@ -117,3 +117,25 @@ class Controls:
             *([self.bugs.student] if self.bugs else []),
             *([self.leakage.linear] if self.leakage else []),
         ]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """AutoAttack's standard sequence beside PGD, and the evidence of PGD's accuracy.
+
+    At the headline radius, of all six networks. The published numbers are the defaults.
+    """
+
+    images: int  # So many of the test images, evenly spaced.
+    steps: int = 100
+    targets: int = 9
+    queries: int = 5000  # Of Square in the sequence, and
+    blind_queries: int = 500  # of Square alone, to see whether gradients mislead.
+    refuse: bool = False  # End the run where an accuracy is not believable.
+    batch_size: int = 100  # Smaller ones waste less when few images withstand.
+
+    def __post_init__(self):
+        names = "images steps targets queries blind_queries batch_size"
+        for name in names.split():
+            value = getattr(self, name)
+            require(value >= 1, f"{name} must be at least 1, got {value}.")

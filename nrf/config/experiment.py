@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from nrf.config.beside import Appendix, Controls
+from nrf.config.beside import Appendix, Controls, Suite
 from nrf.config.parts import (
     Evaluation,
     Matching,
@@ -61,11 +61,6 @@ class Features:
             f"got {self.chunk} and {self.batch_size}.",
         )
 
-    def chosen(self, total: int) -> list[int]:
-        """Which of so many test images are used; all, where they are no more."""
-        count = min(self.images, total)
-        return [i * total // count for i in range(count)]
-
 
 @dataclass(frozen=True)
 class Experiment:
@@ -83,6 +78,7 @@ class Experiment:
     features: Features | None = None  # Each of these is measured when given.
     appendix: Appendix | None = None
     controls: Controls | None = None
+    suite: Suite | None = None
     seeds: tuple[int, ...] = (0,)
     data_note: str = ""  # Said in the report, e.g. which copy of the data this is.
     train_examples: int | None = None  # The first so many; None for all.

@@ -15,6 +15,12 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def evenly(count: int, total: int) -> list[int]:
+    """Which `count` of `total` examples are used, evenly spaced; all, if no more."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]
+
+
 def check_epsilon(norm: str, epsilon: float) -> None:
     require(norm in ("l2", "linf"), f"norm must be 'l2' or 'linf', got {norm!r}.")
     if norm == "linf":

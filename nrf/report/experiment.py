@@ -16,6 +16,7 @@ from nrf.report import (
     paper,
     pictures,
     provenance,
+    verify,
 )
 from nrf.report.results import (
     CLEAN,
@@ -53,6 +54,7 @@ def html(
         same_images(images, results["classes"]),
         accuracies(results, groups, chance),
         against_radius(groups, chance),
+        verify.section(results),
         framework.features(results),
         appendix.tables(results),
         controls.section(results),

@@ -1,0 +1,160 @@
+"""AutoAttack and evidence of the experiment's networks, from stages to the page."""
+
+import dataclasses
+import re
+import tempfile
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+from absl.testing import parameterized
+from experiment_test import tiny
+from report_test import CIFAR, fake_results
+
+from nrf import data, experiment, kinds, programs
+from nrf.config import Suite
+from nrf.evidence import Evidence
+from nrf.report import verify
+from nrf.report.claims import NOT_SHOWN, SHOWN
+
+SUITE = Suite(images=30, steps=3, targets=2, queries=5, blind_queries=5, batch_size=20)
+
+
+class StagesTest(parameterized.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.out = Path(folder.name) / "run"
+        cls.config = tiny(suite=SUITE)
+        cls.results = experiment.run(cls.config, cls.out)
+        _, test_set = data.load("digits", train_examples=60, test_examples=40)
+        # Evenly spaced: 30 of 40.
+        rows = np.arange(30) * 40 // 30
+        cls.images, cls.labels = test_set.images[rows], test_set.labels[rows]
+
+    def test_every_network_once(self):
+        found = [(e["trained_on"], e["training"]) for e in self.results["suite"]]
+        rows = [(r["trained_on"], r["training"]) for r in self.results["rows"]]
+        self.assertEqual(found, list(dict.fromkeys(rows)))
+        for entry in self.results["suite"]:
+            self.assertEqual((entry["epsilon"], entry["total"]), (0.5, 30))
+            counts = list(entry["withstood"].values())
+            self.assertEqual(sorted(counts, reverse=True), counts)
+
+    def test_counts_are_what_the_network_says_of_the_images_kept(self):
+        model = programs.network(self.config.network, 10)
+        for name, entry in zip(
+            ("standard", "robust"), self.results["suite"], strict=False
+        ):
+            folder = self.out / "seed0"
+            params = kinds.TRAINED.load(folder / name).params
+            made = kinds.ARRAYS.load(folder / f"suite_{name}")
+            moved = (made["images"] - self.images).reshape(30, -1)
+            self.assertLessEqual(np.linalg.norm(moved, axis=1).max(), 0.5 + 1e-5)
+            said = np.asarray(model.apply(params, made["images"]).logits.argmax(-1))
+            right = said == self.labels
+            self.assertEqual(entry["withstood"]["square"], right.sum())
+            clean = np.asarray(model.apply(params, self.images).logits.argmax(-1))
+            self.assertEqual(entry["withstood"]["clean"], (clean == self.labels).sum())
+            self.assertEqual(entry["evidence"]["correct"], (clean == self.labels).sum())
+
+    def test_evidence_is_of_the_experiments_attack(self):
+        for entry in self.results["suite"]:
+            seen = Evidence.from_dict(entry["evidence"])
+            self.assertEqual((seen.norm, seen.epsilon), ("l2", 0.5))
+            self.assertEqual(seen.crossings, 2.5)
+            self.assertLessEqual(seen.largest, 0.5 + seen.rounding)
+            for checked in ("large_withstood", "lost_to_more_steps", "lost_to_other"):
+                self.assertIsNotNone(getattr(seen, checked))
+
+    def test_a_second_run_and_other_batches_make_nothing_again(self):
+        def progress(stage, examples):
+            self.fail(f"{stage} is made again")
+
+        suite = dataclasses.replace(SUITE, batch_size=12)
+        config = dataclasses.replace(self.config, suite=suite)
+        again = experiment.run(config, self.out, progress=progress)
+        self.assertEqual(again["suite"], self.results["suite"])
+
+    def test_a_run_may_refuse(self):
+        # Networks that were hardly trained are no better than chance.
+        training = dataclasses.replace(self.config.standard, learning_rate=1e-6)
+        config = tiny(standard=training, suite=dataclasses.replace(SUITE, refuse=True))
+        with tempfile.TemporaryDirectory() as out:
+            with self.assertRaisesRegex(ValueError, "not believable.*\n.*chance"):
+                experiment.run(config, Path(out))
+
+    def test_batches_are_refused_before_any_work(self):
+        config = tiny(devices=4, suite=dataclasses.replace(SUITE, batch_size=10))
+        with tempfile.TemporaryDirectory() as out:
+            with self.assertRaisesRegex(ValueError, "divided over 4 devices"):
+                experiment.run(config, Path(out))
+            self.assertEmpty(list(Path(out).rglob("*")))
+
+    def test_bad_numbers_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "queries must be at least 1, got 0"):
+            Suite(images=1, queries=0)
+
+
+class ReportTest(parameterized.TestCase):
+    def entry(self, trained_on, training, seed, withstood, **evidence):
+        total = 1000
+        counts = dict(zip(("clean", "apgd-ce", "apgd-t"), withstood, strict=False))
+        seen = {
+            **dict.fromkeys(Evidence._fields, 0),
+            **dict(norm="l2", epsilon=0.5, total=total, correct=withstood[0]),
+            **dict(withstood=withstood[1] + 7, chance=0.1, commonest=0.1),
+            **dict(largest=0.4999, rounding=1e-5, crossings=2.5, large_epsilon=4.0),
+            **evidence,
+        }
+        return {
+            **dict(trained_on=trained_on, training=training, seed=seed, norm="l2"),
+            **dict(epsilon=0.5, total=total, evidence=seen),
+            "withstood": {**counts, "fab-t": withstood[2], "square": withstood[2]},
+        }
+
+    def results(self, d_r=(977, 550, 532), data="digits", **evidence):
+        classes = {"classes": CIFAR} if data == "cifar10" else {}
+        results = fake_results(data=data, **classes)
+        results["config"]["suite"] = dataclasses.asdict(Suite(images=1000))
+        found = []
+        for seed in (0, 1):
+            found += [
+                self.entry("D", "standard", seed, (993, 420, 401)),
+                self.entry("D", "adversarial", seed, (965, 780, 771)),
+                self.entry("D_R", "standard", seed, d_r, **evidence),
+            ]
+        return {**results, "suite": found}
+
+    def words(self, results):
+        plain = unescape(re.sub(r"<[^>]*>", " ", verify.section(results)))
+        return " ".join(plain.split())
+
+    def test_nothing_where_it_was_not_run(self):
+        self.assertEqual(verify.section(fake_results()), "")
+
+    def test_numbers_side_by_side(self):
+        page = self.words(self.results())
+        self.assertIn("D R 53.2 % [50.1, 56.3] (PGD: 55.7 %)", page)
+        self.assertIn(
+            "D R 97.7 % [96.6, 98.5] ± 0.0 55.7 % [52.6, 58.8] ± 0.0 55.0 %", page
+        )
+        self.assertIn("D R believable 0.0 % 0.0 % 0.9998 ε 0.0 % 0.0 %", page)
+        self.assertNotIn("RobustBench", page)
+        self.assertIn("RobustBench", self.words(self.results(data="cifar10")))
+
+    @parameterized.parameters(
+        ((977, 550, 532), SHOWN),
+        ((977, 550, 420), NOT_SHOWN),  # As D's.
+        ((977, 550, 90), NOT_SHOWN),  # Below chance.
+    )
+    def test_verdict_on_d_r(self, d_r, expected):
+        groups = verify.by_network(self.results(d_r)["suite"])
+        self.assertEqual(verify.judge(groups, 0.1).verdict, expected)
+
+    def test_what_is_wrong_is_named_with_its_sentence(self):
+        page = self.words(self.results(largest=0.6, lost_to_other=200))
+        self.assertIn("D R outside the ball, beaten by another attack", page)
+        self.assertIn("D R , seed 1: outside the ball. A perturbation has l2", page)
