@@ -228,6 +228,7 @@ class PromisesTest(chex.TestCase, parameterized.TestCase):
         )
 
     def test_the_loss_is_traced_once_for_all_steps(self):
+        self.addCleanup(chex.clear_trace_counter)  # It counts by the name of `loss`.
         traced = chex.assert_max_traces(self.loss, n=1)
         attack = attacks.pgd(traced, attacks.l2(0.5), steps=9, step_size=0.2)
         jax.jit(attack)(keys(8), self.params, self.x, self.y)
