@@ -311,3 +311,20 @@ class ModelsTest(parameterized.TestCase):
             params, jnp.stack([x[0], x[1], x[:2].mean(0)])
         ).logits
         np.testing.assert_allclose(both, (first + second) / 2, rtol=1e-5)
+
+    def test_identity_relu_is_the_last_of_an_mlp(self):
+        model = models.mlp(
+            3, widths=(4, 2), mean=(0.5,), std=(0.25,), identity_relu=True
+        )
+        x = jax.random.uniform(jax.random.key(0), (2, 2, 2, 1))
+        params = model.init(jax.random.key(1), x)
+
+        def features(bias):
+            last = params["params"]["Dense_1"] | {"bias": bias}
+            changed = {"params": params["params"] | {"Dense_1": last}}
+            return model.apply(changed, x).features.sum()
+
+        # All units are off, and let gradients through.
+        off = jnp.full(2, -100.0)
+        self.assertEqual(features(off), 0)
+        np.testing.assert_allclose(jax.grad(features)(off), jnp.full(2, 2.0))
