@@ -6,9 +6,8 @@ On 20,000 images of CIFAR-10, half for the source and half for the others. As in
 configs/cifar10_small.py, networks of few images need a larger push than the paper's 0.5
 before D_det teaches anything.
 
-Price: 125 minutes on two CPU cores that did three other jobs too; 67 by the speeds of
-training of the same networks on the same cores when idle. Result (2,000 test images,
-one seed; two cores of an AMD EPYC, jax 0.10.2, 2026-11-25; CIFAR-10 from a copy
+Price: 125 minutes on two CPU cores that did three other jobs too. Result (2,000 test
+images, one seed; two cores of an AMD EPYC, jax 0.10.2, 2026-11-25; CIFAR-10 from a copy
 re-encoded as JPEG at quality 75; Wilson's 95 % intervals are within 2.3 points for
 accuracies and 2.9 for rates):
 

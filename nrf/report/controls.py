@@ -21,6 +21,7 @@ from nrf.report.table import cell
 
 # In %, CIFAR-10: Wallace; Nakkiran, l2, of D_det and of his set.
 WALLACE, NAKKIRAN = 49.7, (33.2, 2.8)
+_BOTH = ("D_rand", "D_det")
 
 
 def section(results: Results) -> str:
@@ -148,9 +149,6 @@ def _noise(results: Results, clean: Callable[[str], Any]) -> Claim:
         "with the same labels on randomly moved images, standard accuracy is below "
         "that with the attack's, and not above what 95 % of networks have by chance",
     )
-
-
-_BOTH = ("D_rand", "D_det")
 
 
 def _errors(results: Results, wrong: Measure, known: bool) -> Claim:
