@@ -176,13 +176,30 @@ class Programs(NetworkPrograms):
         self.identity = network(config.network, num_classes, identity_relu=True)
         self.units = features.representation(self.identity.apply)
 
-    def robustly_correct(self, settings: Evaluation):
-        """Which examples are right under the attack that evaluates, at any radius."""
-        return self._robustly_correct(replace(settings, epsilons=(), batch_size=1))
+    def checks(self, settings: Evaluation) -> evidence.Checks:
+        """The attack that evaluates, and what tells whether it can be believed."""
+        # What changes no program is left out.
+        return self._checks(replace(settings, epsilons=(), refuse=False, batch_size=2))
 
     @functools.cache  # noqa: B019
-    def _robustly_correct(self, settings: Evaluation):
-        return evaluate.make_correct(self.model.apply, attack_at(settings, self.model))
+    def _checks(self, settings: Evaluation) -> evidence.Checks:
+        apply, threat = self.model.apply, _THREATS[settings.norm]
+        twice = replace(settings, steps=2 * settings.steps)
+
+        def blind(epsilon):
+            return attacks.square(
+                losses.margin(apply), threat(epsilon), queries=settings.queries
+            )
+
+        return evidence.make_checks(
+            apply,
+            getattr(losses, settings.loss)(apply),
+            threat,
+            attack_at(settings, self.model),
+            crossings=settings.crossings,
+            more_steps=attack_at(twice, self.model),
+            other=blind if settings.queries else None,
+        )
 
     @functools.cache  # noqa: B019
     def match(self, settings: Matching):
@@ -227,21 +244,3 @@ class Programs(NetworkPrograms):
             queries=settings.queries,
         )
         return suite.make_programs(self.model.apply, components)
-
-    @functools.cache  # noqa: B019
-    def checks(self, settings: Evaluation, blind_queries: int) -> evidence.Checks:
-        """What tells whether the attack that evaluates can be believed."""
-        threat = _THREATS[settings.norm]
-        margin = losses.margin(self.model.apply)
-        twice = replace(settings, steps=2 * settings.steps)
-        return evidence.make_checks(
-            self.model.apply,
-            getattr(losses, settings.loss)(self.model.apply),
-            threat,
-            attack_at(settings, self.model),
-            crossings=settings.crossings,
-            more_steps=attack_at(twice, self.model),
-            other=lambda epsilon: attacks.square(
-                margin, threat(epsilon), queries=blind_queries
-            ),
-        )

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nrf import evaluate, features, synthesize
+from nrf import evaluate, evidence, features, synthesize
 from nrf.config import (
     SETS,
     Evaluation,
@@ -133,7 +133,11 @@ class Stages(Seed):
         """Accuracies of the network of the stage `name`, without attack and under it.
 
         On the set or stage `on`, or as many of its first images as there are test
-        images; by the experiment's evaluation where no other is given.
+        images; by the experiment's evaluation where no other is given. Rows under
+        attack carry their evidence, which is thorough for the experiment's.
+
+        Raises:
+          ValueError: an accuracy is not believable, and the evaluation refuses it.
         """
         asked = evaluation or self.config.evaluation
         dataset = self.dataset(on)
@@ -142,47 +146,66 @@ class Stages(Seed):
         first = Dataset(images, labels, dataset.names)
 
         def make(key: Key, tick: Tick) -> list[dict[str, Any]]:
-            rows = []
-            for epsilon in (0.0, *asked.epsilons):
-                score = evaluate.score(
+            clean = evaluate.score(
+                jax.random.clone(key),
+                self.programs.correct,
+                self.done[name].params,
+                first,
+                batch_size=asked.batch_size,
+                mesh=self.work.mesh,
+                tick=tick,
+            )
+            rows: list[dict[str, Any]] = [
+                {
+                    "attack": "none",
+                    "norm": None,
+                    "epsilon": 0.0,
+                    "steps": 0,
+                    **clean._asdict(),
+                }
+            ]
+            for epsilon in asked.epsilons:
+                seen = evidence.gather(
                     jax.random.clone(key),
-                    self.programs.robustly_correct(asked)
-                    if epsilon
-                    else self.programs.correct,
+                    self.programs.checks(asked),
                     self.done[name].params,
                     first,
                     epsilon=epsilon,
                     batch_size=asked.batch_size,
                     mesh=self.work.mesh,
+                    thorough=evaluation is None,
                     tick=tick,
                 )
                 attack = "pgd" if asked.loss == "cross_entropy" else f"pgd {asked.loss}"
                 rows.append(
                     {
-                        "attack": attack if epsilon else "none",
-                        "norm": asked.norm if epsilon else None,
+                        "attack": attack,
+                        "norm": asked.norm,
                         "epsilon": epsilon,
-                        "steps": asked.steps if epsilon else 0,
-                        "correct": score.correct,
-                        "total": score.total,
+                        "steps": asked.steps,
+                        "correct": seen.withstood,
+                        "total": seen.total,
+                        "evidence": seen.as_dict(),
                     }
                 )
             return rows
 
-        # How many images a batch holds changes no result.
-        about = dataclasses.asdict(dataclasses.replace(asked, batch_size=1))
+        passes = self.programs.checks(asked).passes(evaluation is None)
         where = "" if on == "test" else f"_at_{on}"
         if evaluation is not None and evaluation.epsilons:
             where += f"_{asked.steps}_{asked.loss}"
         rows = self.stage(
             f"score_{name}{where}",
-            (1 + len(asked.epsilons)) * count,
+            (1 + len(asked.epsilons) * passes) * count,
             self.config.network,
-            {"evaluation": about},
+            {"evaluation": without_work(asked)},
             [name, on],
             make,
             JSON,
         )
+        if asked.refuse:
+            for row in rows[1:]:
+                evidence.Evidence.from_dict(row["evidence"]).refuse()
         return [{**self.network(name), "tested_on": on, **row} for row in rows]
 
     def network(self, name: str) -> Row:
@@ -256,3 +279,8 @@ class Stages(Seed):
             for name, made in self.done.items()
             if isinstance(made, Constructed) and name not in SETS
         ]
+
+
+def without_work(evaluation: Evaluation) -> dict[str, Any]:
+    """The settings without those that change no result."""
+    return {**dataclasses.asdict(evaluation), "batch_size": 1, "refuse": False}

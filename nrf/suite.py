@@ -37,6 +37,13 @@ class Program(NamedTuple):
     perturb: Callable[..., tuple[jax.Array, jax.Array]]
 
 
+class Found(NamedTuple):
+    """What one program fooled the network with."""
+
+    indices: np.ndarray  # [M] int64, of the examples.
+    images: np.ndarray  # [M, H, W, C] adversarial.
+
+
 class Result(NamedTuple):
     """What a sequence of attacks did to a data set."""
 
@@ -83,35 +90,90 @@ def run(
 ) -> Result:
     """Attacks every example until it is broken, or no program is left.
 
-    `tick` hears, for each round of each program, of the examples that are finished.
+    `tick` hears, for each round of each program, of the examples that are finished, or
+    were left to a program and are broken before its last round.
 
     Raises:
       ValueError: images outside [0, 1], labels out of range, or a radius that the
         components refuse.
     """
-    check_images(dataset.images)
-    check_labels(dataset.labels, dataset.num_classes)
     for program in programs:
         # Built and thrown away: the radius has a value here, and none in a program.
         program.component.attack_at(epsilon, 0)
-    key, params = devices.copy(mesh, (key, params))
-    radius = jnp.float32(epsilon)
-    images = np.array(dataset.images)
-    broken_by = np.full(len(images), -1, np.int32)
-    for number, (component, perturb) in enumerate(programs):
-        for turn in range(component.rounds):
-            left = np.flatnonzero(broken_by < 0)
-            if not left.size:
-                return Result(images, broken_by)
-            found, broken = devices.map_examples(
-                lambda *batch: perturb(key, params, radius, jnp.int32(turn), *batch),  # noqa: B023
-                (left, dataset.images[left], dataset.labels[left]),
+    found: list[Found] = []
+    for program in programs:
+        found.append(
+            attack(
+                jax.random.clone(key),
+                program,
+                params,
+                dataset,
+                left=withstood(dataset, found),
+                epsilon=epsilon,
                 batch_size=batch_size,
                 mesh=mesh,
                 tick=tick,
             )
-            images[left[broken]] = found[broken]
-            broken_by[left[broken]] = number
+        )
+    return collect(dataset, found)
+
+
+def attack(
+    key: Key,
+    program: Program,
+    params: Params,
+    dataset: Dataset,
+    *,
+    left: np.ndarray,
+    epsilon: float,
+    batch_size: int,
+    mesh: Mesh,
+    tick: Callable[[int], None] = lambda examples: None,
+) -> Found:
+    """All rounds of one program on the examples at `left` [L]; `run` in one step.
+
+    So that a sequence can be interrupted: the same key goes to every program.
+
+    Raises:
+      ValueError: as `run`.
+    """
+    check_images(dataset.images)
+    check_labels(dataset.labels, dataset.num_classes)
+    program.component.attack_at(epsilon, 0)
+    key, params = devices.copy(mesh, (key, params))
+    radius = jnp.float32(epsilon)
+    indices, images, total = [left[:0]], [dataset.images[:0]], left.size
+    for turn in range(program.component.rounds):
+        if left.size < total:
+            tick(total - left.size)
+        if not left.size:
+            continue
+        at = key, params, radius, jnp.int32(turn)
+        moved, broken = devices.map_examples(
+            lambda *batch: program.perturb(*at, *batch),  # noqa: B023
+            (left, dataset.images[left], dataset.labels[left]),
+            batch_size=batch_size,
+            mesh=mesh,
+            tick=tick,
+        )
+        indices.append(left[broken])
+        images.append(moved[broken])
+        left = left[~broken]
+    return Found(np.concatenate(indices), np.concatenate(images))
+
+
+def withstood(dataset: Dataset, found: Sequence[Found]) -> np.ndarray:
+    """[L] indices of the examples that nothing of what was found fools."""
+    return np.flatnonzero(collect(dataset, found).broken_by < 0)
+
+
+def collect(dataset: Dataset, found: Sequence[Found]) -> Result:
+    """What all programs found, in their order."""
+    images = np.array(dataset.images)
+    broken_by = np.full(len(images), -1, np.int32)
+    for number, (indices, moved) in enumerate(found):
+        images[indices] = moved
+        broken_by[indices] = number
     return Result(images, broken_by)
 
 

@@ -1,4 +1,4 @@
-"""Robust accuracies that can be believed: AutoAttack and evidence beside PGD.
+"""Robust accuracies that can be believed: AutoAttack beside PGD, with its evidence.
 
 Of the six networks of one seed, at the radius that D_R is judged at.
 """
@@ -13,7 +13,7 @@ from nrf import evidence, suite
 from nrf.config import Suite
 from nrf.kinds import ARRAYS, JSON
 from nrf.seeds import Tick
-from nrf.stages import NETWORKS, Stages
+from nrf.stages import NETWORKS, Stages, without_work
 from nrf.types import Key
 
 
@@ -21,106 +21,126 @@ def run(of: Stages, settings: Suite) -> list[dict[str, Any]]:
     """Makes the stages of one seed, after those of the main experiment.
 
     Returns, for every network, how many of the same images withstand each component of
-    AutoAttack and all before it, and the evidence of PGD's accuracy on them.
+    AutoAttack and all before it, and the evidence of both PGD's accuracy on them and of
+    AutoAttack's.
 
     Raises:
-      ValueError: an accuracy is not believable, and `settings.refuse`.
+      ValueError: AutoAttack's accuracy is not believable, and the evaluation refuses.
     """
-    found = []
+    found, norm = [], of.config.evaluation.norm
     for epsilon in of.config.headline:
         for name in NETWORKS:
-            seen = gather(of, name, epsilon, settings)
-            judged = evidence.Evidence.from_dict(seen)
-            if settings.refuse:
-                judged.refuse()
+            result = attack(of, name, epsilon, settings)
+            scores = suite.score(result, of.programs.suite(settings, norm))
+            seen = judge(of, name, epsilon, settings, result)
+            if of.config.evaluation.refuse:
+                evidence.Evidence.from_dict(seen["autoattack"]).refuse()
             found.append(
                 {
                     **of.network(name),
-                    "norm": of.config.evaluation.norm,
+                    "norm": norm,
                     "epsilon": epsilon,
-                    "total": judged.total,
-                    "withstood": attack(of, name, epsilon, settings),
+                    "total": len(result.images),
+                    "withstood": {part: n.correct for part, n in scores.items()},
                     "evidence": seen,
                 }
             )
     return found
 
 
-def attack(of: Stages, name: str, epsilon: float, settings: Suite) -> dict[str, int]:
-    """How many images withstand each component and all before it, "clean" first.
+def attack(of: Stages, name: str, epsilon: float, settings: Suite) -> suite.Result:
+    """What AutoAttack's sequence does to the network `name`.
 
-    The stage keeps every adversarial image, and which component found it.
+    A stage for each component, which keeps the adversarial images that it found.
     """
     images = of.some(settings.images)
     norm = of.config.evaluation.norm
-    programs = of.programs.suite(settings, norm)
-
-    def make(key: Key, tick: Tick) -> dict[str, np.ndarray]:
-        return suite.run(
-            key,
-            programs,
-            of.done[name].params,
-            images,
-            epsilon=epsilon,
-            batch_size=settings.batch_size,
-            mesh=of.work.mesh,
-            tick=tick,
-        )._asdict()
-
+    # How many images a batch holds changes no result.
     about = {
         "norm": norm,
         "epsilon": epsilon,
-        # Neither how it is packed, nor what else is asked of the network.
-        "suite": asdict(replace(settings, batch_size=1, blind_queries=1, refuse=False)),
+        "suite": {**asdict(settings), "batch_size": 1},
     }
-    rounds = sum(program.component.rounds for program in programs)
-    made = of.stage(
-        f"suite_{name}",
-        rounds * len(images.labels),
-        of.config.network,
-        about,
-        [name, "test"],
-        make,
-        ARRAYS,
-    )
-    scores = suite.score(suite.Result(**made), programs)
-    return {component: score.correct for component, score in scores.items()}
+    found: list[suite.Found] = []
+    inputs = [name, "test"]
+    for program in of.programs.suite(settings, norm):
+        left = suite.withstood(images, found)
+
+        def make(key: Key, tick: Tick) -> dict[str, np.ndarray]:
+            return suite.attack(
+                key,
+                program,  # noqa: B023
+                of.done[name].params,
+                images,
+                left=left,  # noqa: B023
+                epsilon=epsilon,
+                batch_size=settings.batch_size,
+                mesh=of.work.mesh,
+                tick=tick,
+            )._asdict()
+
+        component = f"suite_{name}_{program.component.name}"
+        made = of.stage(
+            component,
+            program.component.rounds * len(left),
+            of.config.network,
+            about,
+            inputs,
+            make,
+            ARRAYS,
+        )
+        found.append(suite.Found(**made))
+        inputs = [*inputs, component]
+    return suite.collect(images, found)
 
 
-def gather(of: Stages, name: str, epsilon: float, settings: Suite) -> dict[str, Any]:
-    """The evidence of PGD's accuracy on the same images, as `Evidence.as_dict`."""
+def judge(
+    of: Stages, name: str, epsilon: float, settings: Suite, result: suite.Result
+) -> dict[str, dict[str, Any]]:
+    """The evidence, as `Evidence.as_dict`: of "pgd" and of "autoattack".
+
+    PGD is the experiment's, on the same images; what AutoAttack fools is known of them.
+    """
     evaluation = of.config.evaluation
-    checks = of.programs.checks(
-        replace(evaluation, epsilons=(), batch_size=1), settings.blind_queries
-    )
     images = of.some(settings.images)
+    checks = of.programs.checks(evaluation)
+    programs = of.programs.suite(settings, evaluation.norm)
+    shared: Any = {
+        "epsilon": epsilon,
+        "batch_size": settings.batch_size,
+        "mesh": of.work.mesh,
+    }
 
-    def make(key: Key, tick: Tick) -> dict[str, Any]:
-        return evidence.gather(
-            jax.random.clone(key),
-            checks,
-            of.done[name].params,
-            images,
-            epsilon=epsilon,
-            batch_size=settings.batch_size,
-            mesh=of.work.mesh,
-            large=True,
-            tick=tick,
-        ).as_dict()
+    def make(key: Key, tick: Tick) -> dict[str, dict[str, Any]]:
+        def gather(**options: Any) -> evidence.Evidence:
+            return evidence.gather(
+                jax.random.clone(key),
+                checks,
+                of.done[name].params,
+                images,
+                tick=tick,
+                **shared,
+                **options,
+            )
+
+        pgd = gather(thorough=True, fooled=result.broken_by >= 0)
+        blind = [i for i, p in enumerate(programs) if p.component.name == "square"]
+        strongest = gather(made=result.images)._replace(
+            only_blind=int(np.isin(result.broken_by, blind).sum())
+        )
+        return {"pgd": pgd.as_dict(), "autoattack": strongest.as_dict()}
 
     about = {
         "epsilon": epsilon,
-        "evaluation": asdict(replace(evaluation, epsilons=(), batch_size=1)),
-        "images": settings.images,
-        "blind_queries": settings.blind_queries,
+        "evaluation": without_work(replace(evaluation, epsilons=())),
     }
-    attacks = 4  # PGD, at a large radius, with more steps; Square.
+    inputs = [f"suite_{name}_{program.component.name}" for program in programs]
     return of.stage(
         f"evidence_{name}",
-        attacks * len(images.labels),
+        (checks.passes(True) + 1) * len(images.labels),
         of.config.network,
         about,
-        [name, "test"],
+        [name, "test", *inputs],
         make,
         JSON,
     )

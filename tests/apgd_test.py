@@ -47,7 +47,7 @@ def small_network():
     return model, model.init(jax.random.key(1), x), x, y
 
 
-def published(loss, params, x, y, norm, epsilon, steps):
+def published(loss, params, x, y, norm, epsilon, steps, start=None):
     """Algorithm 1 as it is printed, for one image at a time, without JAX's loops."""
     values = jax.jit(jax.value_and_grad(lambda x: loss(params, x[None], y[None])[0]))
 
@@ -65,9 +65,10 @@ def published(loss, params, x, y, norm, epsilon, steps):
         return slope / max(np.linalg.norm(slope), 1e-12)
 
     step_size, w = 2 * epsilon, (0, *checkpoints(steps))
-    f, slope = map(np.asarray, values(x))
-    best = (f, x, slope)
-    here, f_here, slope_here, before = x, f, slope, x
+    here = x if start is None else project(start)
+    f, slope = map(np.asarray, values(here))
+    best = (f, here, slope)
+    f_here, slope_here, before = f, slope, here
     climbed, best_then, changed = [], -np.inf, True
     for k in range(steps):
         z = project(here + step_size * steepest(slope_here))
@@ -156,6 +157,36 @@ class AlgorithmTest(parameterized.TestCase):
             for i in range(8)
         ]
         np.testing.assert_allclose(ours, np.stack(theirs), atol=1e-4)
+
+    @parameterized.parameters(("linf", 0.1), ("l2", 0.7))
+    def test_wider_balls_are_searched_one_after_the_other(self, norm, epsilon):
+        model, params, x, y = small_network()
+        loss, threat = losses.cross_entropy(model.apply), getattr(attacks, norm)
+        wider = [threat(3 * epsilon), threat(2 * epsilon)]
+        attack = attacks.apgd(loss, threat(epsilon), steps=25, wider=wider)
+        ours = jax.jit(attack)(keys(8), params, x, y)
+        theirs = []
+        for i in range(8):
+            image = None
+            # Three tenths of the steps, rounded up, and the rest.
+            for times, steps in ((3, 8), (2, 8), (1, 9)):
+                of = loss, params, np.asarray(x[i]), y[i], norm
+                image = published(*of, times * epsilon, steps, image)
+            theirs.append(image)
+        np.testing.assert_allclose(ours, np.stack(theirs), atol=1e-4)
+
+    def test_wider_balls_in_l1_end_in_the_ball(self):
+        model, params, x, y = small_network()
+        loss = losses.cross_entropy(model.apply)
+        values = []
+        for wider in ((), (attacks.l1(6.0), attacks.l1(4.0))):
+            attack = attacks.apgd(loss, attacks.l1(2.0), steps=60, wider=wider)
+            x_adv = jax.jit(attack)(keys(8), params, x, y)
+            size = np.abs(np.asarray(x_adv - x)).sum((1, 2, 3))
+            self.assertLessEqual(size.max(), 2.0 + 1e-5)
+            self.assertGreater(size.min(), 1.9)
+            values.append(float(loss(params, x_adv, y).mean()))
+        self.assertGreaterEqual(values[1], values[0] - 0.01)
 
 
 class LinearTest(chex.TestCase, parameterized.TestCase):
@@ -348,6 +379,13 @@ class PromisesTest(parameterized.TestCase):
         ("no_restarts", attacks.l2(1.0), dict(restarts=0), "restarts must be at least"),
         ("equal_restarts", attacks.l2(1.0), dict(restarts=2), "repeat one run"),
         ("no_ball", attacks.free(), {}, "use linf, l2 or l1"),
+        ("other_norm", attacks.l2(1.0), dict(wider=[attacks.l1(2.0)]), "the norm l2"),
+        (
+            "no_steps_left",
+            attacks.l1(1.0),
+            dict(wider=[attacks.l1(3.0), attacks.l1(2.0)], steps=2),
+            "2 steps are too few for 2 wider balls",
+        ),
     )
     def test_refuses(self, threat, options, message):
         with self.assertRaisesRegex(ValueError, message):

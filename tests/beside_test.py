@@ -10,7 +10,7 @@ from absl.testing import parameterized
 from experiment_test import tiny
 from prepared_test import COLOURS, compressed, png, write
 
-from nrf import data, experiment, kinds, programs
+from nrf import attacks, data, experiment, kinds, losses, programs
 from nrf.config import (
     PGD,
     Appendix,
@@ -74,7 +74,11 @@ class BesideTest(parameterized.TestCase):
         for part in ("appendix", "controls"):
             rows = self.results[part]
             names = {
-                tuple(value for key, value in row.items() if key != "correct")
+                tuple(
+                    value
+                    for key, value in row.items()
+                    if key not in ("correct", "evidence")
+                )
                 for row in rows
                 if row["attack"] != "none"
             }
@@ -122,6 +126,35 @@ class BesideTest(parameterized.TestCase):
         made = self.made("D_R")
         right = self.says("on_D_R", made.images[:40]) == made.labels[:40]
         self.assertEqual((row["correct"], row["total"]), (right.sum(), 40))
+        # These are the first.
+        (row,) = self.rows(
+            "appendix", trained_on="D_R", tested_on="D_R", epsilon=0.5, seed=0
+        )
+        first, last = made.labels[:40], made.labels[-40:]
+        self.assertNotEqual(np.bincount(first).max(), np.bincount(last).max())
+        commonest = row["evidence"]["commonest"]
+        self.assertEqual(commonest, np.bincount(first).max() / 40)
+
+    def test_twice_the_steps_are_twice_the_steps(self):
+        evaluation = dataclasses.replace(self.config.evaluation, steps=1)
+        built = programs.Programs(self.config, 10)
+        checks = built.checks(evaluation)
+        params = self.params("standard")
+        x, y = self.test_set.images[:20], self.test_set.labels[:20]
+        key, places = jax.random.key(0), np.arange(20)
+        once, twice = (
+            np.asarray(
+                attack(jax.random.clone(key), params, np.float32(0.5), places, x, y)
+            )
+            for attack in (checks.attack, checks.more_steps)
+        )
+        loss = losses.cross_entropy(built.model.apply)
+        for found, steps, step_size in ((once, 1, 1.25), (twice, 2, 0.625)):
+            expected = attacks.pgd(
+                loss, attacks.l2(0.5), steps=steps, step_size=step_size
+            )(jax.random.split(jax.random.clone(key), 20), params, x, y)
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+        self.assertGreater(np.abs(once - twice).max(), 1e-3)
 
     def test_strength_is_measured_for_both_losses_at_the_headline_radius(self):
         rows = [

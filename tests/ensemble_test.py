@@ -188,6 +188,15 @@ class StandardTest(parameterized.TestCase):
             [("apgd-ce", 1), ("apgd-t", rounds), ("fab-t", rounds), ("square", 1)],
         )
 
+    def test_in_l1_as_published(self):
+        found = attacks.standard(linear, attacks.l1, 10)
+        self.assertEqual(
+            [(one.name, one.rounds) for one in found],
+            [("apgd-ce", 5), ("apgd-t", 5), ("fab-t", 9), ("square", 1)],
+        )
+        found = attacks.standard(linear, attacks.l1, 10, targets=3)
+        self.assertEqual([one.rounds for one in found], [5, 3, 3, 1])
+
     @parameterized.product(case=[("linf", 5), ("l2", 3), ("l2", 2), ("l1", 4)])
     def test_each_component_breaks_linear_networks(self, case):
         norm, num_classes = case

@@ -31,13 +31,15 @@ def norms_of(norm, d):
 class PartsTest(parameterized.TestCase):
     def test_sides_by_hand(self):
         # Of 32 x 32 pixels, 0.8 / 2^k for k = 0 ... 9: √(0.8 * 1024) = 28.6, 20.2, ...
-        found = sides(10000, 32, 32, 0.8)
+        found = sides(10000, 32, 32, 0.8, 10000)
         at = [0, 10, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001, 9999]
         expected = [29, 29, 20, 14, 10, 7, 5, 4, 3, 2, 1, 1]
         np.testing.assert_array_equal(found[at], expected)
         # The same schedule in a tenth of the queries.
-        np.testing.assert_array_equal(found[::10], sides(1000, 32, 32, 0.8))
-        self.assertEqual(sides(1, 2, 9, 1.0).tolist(), [2])
+        np.testing.assert_array_equal(found[::10], sides(1000, 32, 32, 0.8, 1000))
+        # Half of a search begins as the whole.
+        np.testing.assert_array_equal(found[:5000], sides(5000, 32, 32, 0.8, 10000))
+        self.assertEqual(sides(1, 2, 9, 1.0, 1).tolist(), [2])
 
     def test_pattern_by_hand(self):
         rows, columns = map(jnp.array, np.mgrid[:5, :5])
@@ -232,6 +234,12 @@ class PromisesTest(parameterized.TestCase):
     @parameterized.named_parameters(
         ("no_queries", threats.l2(1.0), dict(queries=0), "queries must be at least 1"),
         ("share", threats.l2(1.0), dict(share=1.5), r"share must be in \(0, 1\]"),
+        (
+            "schedule",
+            threats.l2(1.0),
+            dict(queries=9, schedule=8),
+            "at least queries, 9",
+        ),
         ("no_ball", threats.free(), {}, "use linf, l2 or l1"),
     )
     def test_refuses(self, threat, options, message):

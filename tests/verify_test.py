@@ -1,7 +1,9 @@
 """AutoAttack and evidence of the experiment's networks, from stages to the page."""
 
+import contextlib
 import dataclasses
 import re
+import shutil
 import tempfile
 from html import unescape
 from pathlib import Path
@@ -16,8 +18,10 @@ from nrf.config import Suite
 from nrf.evidence import Evidence
 from nrf.report import verify
 from nrf.report.claims import NOT_SHOWN, SHOWN
+from nrf.report.results import measures
+from nrf.report.table import table
 
-SUITE = Suite(images=30, steps=3, targets=2, queries=5, blind_queries=5, batch_size=20)
+SUITE = Suite(images=30, steps=3, targets=2, queries=5, batch_size=20)
 
 
 class StagesTest(parameterized.TestCase):
@@ -50,24 +54,71 @@ class StagesTest(parameterized.TestCase):
         ):
             folder = self.out / "seed0"
             params = kinds.TRAINED.load(folder / name).params
-            made = kinds.ARRAYS.load(folder / f"suite_{name}")
-            moved = (made["images"] - self.images).reshape(30, -1)
+            images = np.array(self.images)
+            for part in entry["withstood"]:
+                made = kinds.ARRAYS.load(folder / f"suite_{name}_{part}")
+                images[made["indices"]] = made["images"]
+            moved = (images - self.images).reshape(30, -1)
             self.assertLessEqual(np.linalg.norm(moved, axis=1).max(), 0.5 + 1e-5)
-            said = np.asarray(model.apply(params, made["images"]).logits.argmax(-1))
+            said = np.asarray(model.apply(params, images).logits.argmax(-1))
             right = said == self.labels
             self.assertEqual(entry["withstood"]["square"], right.sum())
             clean = np.asarray(model.apply(params, self.images).logits.argmax(-1))
             self.assertEqual(entry["withstood"]["clean"], (clean == self.labels).sum())
-            self.assertEqual(entry["evidence"]["correct"], (clean == self.labels).sum())
+            for seen in entry["evidence"].values():
+                self.assertEqual(seen["correct"], (clean == self.labels).sum())
 
-    def test_evidence_is_of_the_experiments_attack(self):
+    def test_evidence_of_pgd(self):
         for entry in self.results["suite"]:
-            seen = Evidence.from_dict(entry["evidence"])
-            self.assertEqual((seen.norm, seen.epsilon), ("l2", 0.5))
+            seen = Evidence.from_dict(entry["evidence"]["pgd"])
+            self.assertEqual((seen.norm, seen.epsilon, seen.total), ("l2", 0.5, 30))
             self.assertEqual(seen.crossings, 2.5)
             self.assertLessEqual(seen.largest, 0.5 + seen.rounding)
+            for checked in ("large_withstood", "lost_to_more_steps"):
+                self.assertIsNotNone(getattr(seen, checked))
+            # Whom AutoAttack leaves has withstood PGD, or is what only PGD fools.
+            left = entry["withstood"]["square"]
+            self.assertGreaterEqual(seen.lost_to_other, seen.withstood - left)
+
+    def test_evidence_of_autoattack(self):
+        for entry in self.results["suite"]:
+            seen = Evidence.from_dict(entry["evidence"]["autoattack"])
+            counts = entry["withstood"]
+            self.assertEqual(seen.withstood, counts["square"])
+            self.assertEqual(seen.only_blind, counts["fab-t"] - counts["square"])
+            self.assertLessEqual(seen.largest, 0.5 + seen.rounding)
+            self.assertIsNone(seen.crossings)
+
+    def test_rows_carry_their_evidence(self):
+        rows = [row for row in self.results["rows"] if row["epsilon"]]
+        self.assertLen(rows, 6)
+        for row in rows:
+            seen = Evidence.from_dict(row["evidence"])
+            self.assertEqual((seen.withstood, seen.total), (row["correct"], 40))
             for checked in ("large_withstood", "lost_to_more_steps", "lost_to_other"):
                 self.assertIsNotNone(getattr(seen, checked))
+
+    def test_an_interrupted_sequence_goes_on_where_it_was(self):
+        done = self.out / "seed0"
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "run"
+            shutil.copytree(self.out, out)
+            gone = ["evidence_robust", "suite_robust_square", "suite_robust_fab-t"]
+            for name in gone:
+                shutil.rmtree(out / "seed0" / name)
+            made = []
+
+            def progress(stage, examples):
+                made.append(stage)
+                return contextlib.nullcontext(lambda done: None)
+
+            again = experiment.run(self.config, out, progress=progress)
+            self.assertEqual(again["suite"], self.results["suite"])
+            self.assertEqual(made, [f"seed 0: {name}" for name in reversed(gone)])
+            for name in gone[1:]:
+                first = kinds.ARRAYS.load(done / name)
+                second = kinds.ARRAYS.load(out / "seed0" / name)
+                np.testing.assert_array_equal(first["images"], second["images"])
 
     def test_a_second_run_and_other_batches_make_nothing_again(self):
         def progress(stage, examples):
@@ -81,10 +132,18 @@ class StagesTest(parameterized.TestCase):
     def test_a_run_may_refuse(self):
         # Networks that were hardly trained are no better than chance.
         training = dataclasses.replace(self.config.standard, learning_rate=1e-6)
-        config = tiny(standard=training, suite=dataclasses.replace(SUITE, refuse=True))
+        evaluation = dataclasses.replace(self.config.evaluation, refuse=True)
+        config = tiny(standard=training, evaluation=evaluation)
         with tempfile.TemporaryDirectory() as out:
             with self.assertRaisesRegex(ValueError, "not believable.*\n.*chance"):
                 experiment.run(config, Path(out))
+            # The numbers are kept for whom wants to see what is wrong.
+            config = dataclasses.replace(
+                config, evaluation=dataclasses.replace(evaluation, refuse=False)
+            )
+            results = experiment.run(config, Path(out))
+        verdicts = [r["evidence"]["verdict"] for r in results["rows"] if r["epsilon"]]
+        self.assertIn("no better than chance", verdicts[0])
 
     def test_batches_are_refused_before_any_work(self):
         config = tiny(devices=4, suite=dataclasses.replace(SUITE, batch_size=10))
@@ -96,10 +155,12 @@ class StagesTest(parameterized.TestCase):
     def test_bad_numbers_are_refused(self):
         with self.assertRaisesRegex(ValueError, "queries must be at least 1, got 0"):
             Suite(images=1, queries=0)
+        with self.assertRaisesRegex(ValueError, "batch_size must be at least 2, got 1"):
+            Suite(images=1, batch_size=1)
 
 
 class ReportTest(parameterized.TestCase):
-    def entry(self, trained_on, training, seed, withstood, **evidence):
+    def entry(self, trained_on, training, seed, withstood, only_blind=0, **evidence):
         total = 1000
         counts = dict(zip(("clean", "apgd-ce", "apgd-t"), withstood, strict=False))
         seen = {
@@ -109,9 +170,15 @@ class ReportTest(parameterized.TestCase):
             **dict(largest=0.4999, rounding=1e-5, crossings=2.5, large_epsilon=4.0),
             **evidence,
         }
+        strongest = {
+            **seen,
+            **dict(withstood=withstood[2], largest=0.4998, only_blind=only_blind),
+            **dict(lost_to_other=None, lost_to_more_steps=None, large_withstood=None),
+        }
         return {
             **dict(trained_on=trained_on, training=training, seed=seed, norm="l2"),
-            **dict(epsilon=0.5, total=total, evidence=seen),
+            **dict(epsilon=0.5, total=total),
+            "evidence": {"pgd": seen, "autoattack": strongest},
             "withstood": {**counts, "fab-t": withstood[2], "square": withstood[2]},
         }
 
@@ -139,9 +206,11 @@ class ReportTest(parameterized.TestCase):
         page = self.words(self.results())
         self.assertIn("D R 53.2 % [50.1, 56.3] (PGD: 55.7 %)", page)
         self.assertIn(
-            "D R 97.7 % [96.6, 98.5] ± 0.0 55.7 % [52.6, 58.8] ± 0.0 55.0 %", page
+            "D R 97.7 % [96.6, 98.5] ± 0.0 55.7 % [52.6, 58.8] ± 0.0 ✓ 55.0 %", page
         )
-        self.assertIn("D R believable 0.0 % 0.0 % 0.9998 ε 0.0 % 0.0 %", page)
+        self.assertIn(
+            "D R believable 0.0 % 0.0 % 0.0 % 0.0 % believable 0.0 % 0.9996 ε", page
+        )
         self.assertNotIn("RobustBench", page)
         self.assertIn("RobustBench", self.words(self.results(data="cifar10")))
 
@@ -157,4 +226,30 @@ class ReportTest(parameterized.TestCase):
     def test_what_is_wrong_is_named_with_its_sentence(self):
         page = self.words(self.results(largest=0.6, lost_to_other=200))
         self.assertIn("D R outside the ball, beaten by another attack", page)
-        self.assertIn("D R , seed 1: outside the ball. A perturbation has l2", page)
+        self.assertIn(
+            "D R , seed 1, PGD: outside the ball. A perturbation has l2 norm 0.6", page
+        )
+        page = self.words(self.results(only_blind=200))
+        self.assertIn("D R , seed 0, AutoAttack: gradients mislead. 200 of 1000", page)
+
+    def test_the_main_table_says_what_autoattack_found(self):
+        results = self.results(lost_to_other=200)
+        groups = measures(results)
+        marked = [
+            (network.label, column.label, measure.wrong)
+            for network, cells in groups.items()
+            for column, measure in cells.items()
+            if measure.wrong is not None
+        ]
+        self.assertEqual(
+            marked,
+            [
+                ("D, standard", "ε = 0.5", ()),
+                ("D, adversarial", "ε = 0.5", ()),
+                ("D_R", "ε = 0.5", ("beaten by another attack",)),
+            ],
+        )
+        text = table(results)
+        self.assertIn("✗ beaten by another attack |", text)
+        self.assertIn("✗ names what does", text)
+        self.assertNotIn("✗", table(fake_results()))

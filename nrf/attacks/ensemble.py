@@ -119,8 +119,10 @@ def standard(
     """AutoAttack's standard version (https://arxiv.org/abs/2003.01690), section 5.
 
     Auto-PGD on the cross-entropy, Auto-PGD on the targeted DLR loss, targeted FAB and
-    Square, in this order, each with one random start where it has any. Every target is
-    a round of its component. With fewer than four classes the DLR loss is a difference
+    Square, in this order, each with one random start where it has any. In l1 Auto-PGD
+    begins in wider balls (https://arxiv.org/abs/2103.01208); it has five starts on the
+    cross-entropy, and five targets. Every start and every target is a round of
+    its component. With fewer than four classes the DLR loss is a difference
     of logits, and with fewer than ten there are as many targets as wrong classes.
 
     Args:
@@ -135,6 +137,7 @@ def standard(
         raise ValueError(f"num_classes must be at least 2, got {num_classes}.")
     if targets < 1:
         raise ValueError(f"targets must be at least 1, got {targets}.")
+    wide = threat(1.0).norm == "l1"
     rounds = min(targets, num_classes - 1)
 
     def judged(loss):
@@ -142,7 +145,13 @@ def standard(
         return losses.judged(apply, loss, losses.margin)
 
     def auto_pgd(loss, epsilon):
-        return apgd(judged(loss), threat(epsilon), steps=steps, random_start=True)
+        return apgd(
+            judged(loss),
+            threat(epsilon),
+            steps=steps,
+            random_start=True,
+            wider=[threat(times * epsilon) for times in (3, 2)] if wide else (),
+        )
 
     def cross_entropy_at(epsilon, _):
         return auto_pgd(losses.cross_entropy, epsilon)
@@ -155,11 +164,17 @@ def standard(
         return towards(apply, fab(loss, threat(epsilon), steps=steps), rank)
 
     def square_at(epsilon, _):
-        return square(losses.margin(apply), threat(epsilon), queries=queries)
+        # As published: the squares shrink as in a search of 10,000 queries.
+        return square(
+            losses.margin(apply),
+            threat(epsilon),
+            queries=queries,
+            schedule=max(queries, 10_000),
+        )
 
     found = (
-        Component("apgd-ce", cross_entropy_at),
-        Component("apgd-t", dlr_at, rounds),
+        Component("apgd-ce", cross_entropy_at, 5 if wide else 1),
+        Component("apgd-t", dlr_at, min(rounds, 5) if wide else rounds),
         Component("fab-t", fab_at, rounds),
         Component("square", square_at),
     )

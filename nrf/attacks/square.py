@@ -29,19 +29,28 @@ class _Draws(NamedTuple):
     signs: jax.Array  # [C] -1 or 1
 
 
-def sides(queries: int, height: int, width: int, share: float) -> np.ndarray:
+def sides(
+    queries: int, height: int, width: int, share: float, schedule: int
+) -> np.ndarray:
     """[queries] the side of the square at every query.
 
     It covers `share` of the image at first; the share is halved after 10, 50, 200, 500,
-    1000, 2000, 4000, 6000 and 8000 of 10,000 queries, and likewise of fewer.
+    1000, 2000, 4000, 6000 and 8000 of 10,000 queries, and likewise of `schedule`.
     """
-    at = np.arange(queries) * 10000 // queries
+    at = np.arange(queries) * 10000 // schedule
     shares = share / 2.0 ** np.sum(at[:, None] > _HALVED, 1)
     found = np.round(np.sqrt(shares * height * width))
     return np.clip(found, 1, min(height, width)).astype(np.int32)
 
 
-def square(loss: Loss, threat: Threat, *, queries: int, share: float = 0.8) -> Attack:
+def square(
+    loss: Loss,
+    threat: Threat,
+    *,
+    queries: int,
+    share: float = 0.8,
+    schedule: int | None = None,
+) -> Attack:
     """Random search on `loss` by squares of one sign (https://arxiv.org/abs/1912.00049).
 
     Only values of `loss` are used, so that no gradient can mislead. It begins with
@@ -55,6 +64,7 @@ def square(loss: Loss, threat: Threat, *, queries: int, share: float = 0.8) -> A
       threat: linf, l2 or l1.
       queries: Of the loss, for each example; at least 1.
       share: Of the image, that the first squares cover; 0.8 as in AutoAttack.
+      schedule: Squares shrink as in a search of so many queries; None: of `queries`.
 
     Returns:
       attack(keys, params, x, y) -> x_adv, as for `pgd`; all draws are from `keys`.
@@ -66,6 +76,13 @@ def square(loss: Loss, threat: Threat, *, queries: int, share: float = 0.8) -> A
         raise ValueError(f"queries must be at least 1, got {queries}.")
     if not 0 < share <= 1:
         raise ValueError(f"share must be in (0, 1], got {share}.")
+    if schedule is None:
+        schedule = queries
+    if schedule < queries:
+        raise ValueError(
+            f"schedule must be at least queries, {queries}, got {schedule}: it is the "
+            "search, of which as many queries are made."
+        )
     if threat.norm is None:
         raise ValueError("square needs the radius of a ball: use linf, l2 or l1.")
     begin = _stripes if threat.norm == "linf" else _tiles
@@ -73,7 +90,7 @@ def square(loss: Loss, threat: Threat, *, queries: int, share: float = 0.8) -> A
 
     def climb(keys, params, x, y):
         shape = x.shape[1:]
-        squares = sides(queries, *shape[:2], share)
+        squares = sides(queries, *shape[:2], share, schedule)
         if threat.norm != "linf":
             # The pattern has a middle row only if its side is odd.
             squares = squares - (1 - squares % 2)

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from nrf.config.parts import PGD, Matching, Training, check_epsilon, require
+from nrf.config.parts import (
+    PGD,
+    Matching,
+    Training,
+    check_epsilon,
+    require,
+    require_companions,
+)
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ class Controls:
 
 @dataclass(frozen=True)
 class Suite:
-    """AutoAttack's standard sequence beside PGD, and the evidence of PGD's accuracy.
+    """AutoAttack's standard sequence beside PGD, and what it says of PGD's accuracy.
 
     At the headline radius, of all six networks. The published numbers are the defaults.
     """
@@ -129,13 +136,11 @@ class Suite:
     images: int  # So many of the test images, evenly spaced.
     steps: int = 100
     targets: int = 9
-    queries: int = 5000  # Of Square in the sequence, and
-    blind_queries: int = 500  # of Square alone, to see whether gradients mislead.
-    refuse: bool = False  # End the run where an accuracy is not believable.
+    queries: int = 5000  # Of Square.
     batch_size: int = 100  # Smaller ones waste less when few images withstand.
 
     def __post_init__(self):
-        names = "images steps targets queries blind_queries batch_size"
-        for name in names.split():
+        for name in ("images", "steps", "targets", "queries"):
             value = getattr(self, name)
             require(value >= 1, f"{name} must be at least 1, got {value}.")
+        require_companions(self.batch_size)

@@ -15,6 +15,14 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def require_companions(batch_size: int) -> None:
+    require(
+        batch_size >= 2,
+        f"batch_size must be at least 2, got {batch_size}: one image alone can not "
+        "show whether a network looks at others in its batch.",
+    )
+
+
 def evenly(count: int, total: int) -> list[int]:
     """Which `count` of `total` examples are used, evenly spaced; all, if no more."""
     count = min(count, total)
@@ -171,7 +179,10 @@ class Mislabelling:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Robust accuracy at every radius of `epsilons`, by PGD from the image itself."""
+    """Robust accuracy at every radius of `epsilons`, by PGD from the image itself.
+
+    Each comes with its evidence: see `nrf.evidence`.
+    """
 
     norm: Norm
     epsilons: tuple[float, ...]
@@ -180,11 +191,16 @@ class Evaluation:
     crossings: float = 2.5
     restarts: int = 1  # Runs per image; with more than one all start at random points.
     loss: Literal["cross_entropy", "margin"] = "cross_entropy"  # What attacks climb.
+    # Of Square, on what withstood, to see whether gradients mislead; 0 for none.
+    queries: int = 100
+    refuse: bool = False  # End the run where an accuracy is not believable.
     batch_size: int = 500
 
     def __post_init__(self):
         for epsilon in self.epsilons:
             check_epsilon(self.norm, epsilon)
+        require(self.queries >= 0, f"queries must not be negative, got {self.queries}.")
+        require_companions(self.batch_size)
         require(self.steps >= 1, f"steps must be at least 1, got {self.steps}.")
         require(
             self.crossings > 0, f"crossings must be positive, got {self.crossings}."

@@ -12,9 +12,8 @@ from nrf import devices, evaluate
 from nrf.attacks import Threat
 from nrf.attacks.threat import length
 from nrf.data import Dataset
-from nrf.evaluate import Correct
 from nrf.evidence.judge import Evidence
-from nrf.evidence.look import compare, make_look, make_say
+from nrf.evidence.look import compare, make_attack, make_look, make_say
 from nrf.types import Apply, Attack, Key, Loss, Params, check_images, check_labels
 
 _PROBES = 16  # Images of the data set that balls are searched for.
@@ -23,12 +22,19 @@ _PROBES = 16  # Images of the data set that balls are searched for.
 class Checks(NamedTuple):
     """Compiled functions and what is known of the attack; from `make_checks`."""
 
+    attack: Callable  # Of `make_attack`, as `more_steps` and `other`.
     look: Callable  # Of `make_look`.
     say: Callable  # Of `make_say`.
+    answer: Callable  # Of `evaluate.make_says`.
     threat_at: Callable[[Any], Threat]
     crossings: float | None
-    more_steps: Correct | None
-    other: Correct | None
+    more_steps: Callable | None
+    other: Callable | None
+
+    def passes(self, thorough: bool) -> int:
+        """How often `gather` goes through the examples, as its `tick` hears."""
+        attacks = (self.attack, self.more_steps, self.other)
+        return 1 + thorough * sum(attack is not None for attack in attacks)
 
 
 def make_checks(
@@ -54,16 +60,18 @@ def make_checks(
       other: Radius -> an attack without gradients, or with those of another network.
     """
 
-    def correct(at):
-        return None if at is None else evaluate.make_correct(apply, at)
+    def attack(at):
+        return None if at is None else jax.jit(make_attack(at))
 
     return Checks(
-        jax.jit(make_look(apply, loss, threat_at, attack_at)),
+        attack(attack_at),
+        jax.jit(make_look(apply, loss, threat_at)),
         jax.jit(make_say(apply)),
+        evaluate.make_says(apply),
         threat_at,
         crossings,
-        correct(more_steps),
-        correct(other),
+        attack(more_steps),
+        attack(other),
     )
 
 
@@ -76,14 +84,16 @@ def gather(
     epsilon: float,
     batch_size: int,
     mesh: Mesh,
-    large: bool = False,
+    thorough: bool = False,
+    made: np.ndarray | None = None,
+    fooled: np.ndarray | None = None,
     tick: Callable[[int], None] = lambda examples: None,
 ) -> Evidence:
     """Runs the attack and all checks on the data set.
 
     The accuracy is that of `evaluate.score` with the same key. Beyond its attack, this
-    takes two gradients and five times the logits of every image; `large`, `more_steps`
-    and `other` take another attack each.
+    takes two gradients and five times the logits of every image. The attacks of a
+    thorough check are on the examples that withstood, packed into batches of one size.
 
     Args:
       key: Of the attack's random starts; all attacks get the same.
@@ -93,11 +103,15 @@ def gather(
       epsilon: The radius.
       batch_size: At least 2: an image needs companions that may influence it.
       mesh: The devices.
-      large: Attack once more, with a radius at which any image can become grey.
-      tick: Hears of the examples that one of these attacks has finished.
+      thorough: Attack what withstood once more: with a radius at which any image can
+        become grey, with `more_steps`, and with `other`.
+      made: [N, H, W, C] what an attack made of the images already; judged instead of
+        running the one of `checks`.
+      fooled: [N] bool, the examples that some other attack is known to fool.
+      tick: Hears of the examples that an attack has finished, or left out.
 
     Raises:
-      ValueError: bad images, labels, radius or batch size.
+      ValueError: bad images, labels, radius or batch size; arrays of another shape.
     """
     check_images(dataset.images)
     check_labels(dataset.labels, dataset.num_classes)
@@ -110,35 +124,52 @@ def gather(
     if threat.norm is None:
         raise ValueError("a robust accuracy needs a ball: use linf, l2 or l1.")
     total, shape = len(dataset.labels), dataset.images.shape[1:]
+    for name, array, wanted in (
+        ("made", made, (total, *shape)),
+        ("fooled", fooled, (total,)),
+    ):
+        if array is not None and np.shape(array) != wanted:
+            raise ValueError(
+                f"{name} has shape {np.shape(array)}; the data set wants {wanted}."
+            )
     shared: Any = {"batch_size": batch_size, "mesh": mesh, "tick": tick}
     arrays = np.arange(total), dataset.images, dataset.labels
     some = np.unique(np.linspace(0, total - 1, _PROBES).round().astype(int))
     probes = dataset.images[some], dataset.labels[some]
-    key_here, params, probes = devices.copy(mesh, (key, params, probes))
+    key, params, probes = devices.copy(mesh, (key, params, probes))
 
-    def look(radius, *batch):
-        return checks.look(key_here, params, jnp.float32(radius), probes, *batch)
+    def perturb(attack, radius, *batch):
+        return attack(key, params, jnp.float32(radius), *batch)
 
-    def examine(indices, x, y):
-        return look(epsilon, indices, x, y), compare(checks.say, params, x)
+    def examine(indices, x, y, *x_adv):
+        x_adv = x_adv or [perturb(checks.attack, epsilon, indices, x, y)]
+        seen = checks.look(params, jnp.float32(epsilon), probes, *x_adv, x, y)
+        return seen, compare(checks.say, params, x)
 
-    seen, (varied, mixed) = devices.map_examples(examine, arrays, **shared)
-    large_epsilon = large_withstood = None
-    if large:
-        large_epsilon = _length(threat, shape, 0.5)
-        there = devices.map_examples(
-            lambda *batch: look(large_epsilon, *batch), arrays, **shared
-        )
-        large_withstood = int(there.withstood.sum())
+    given = arrays if made is None else (*arrays, made)
+    seen, (varied, mixed) = devices.map_examples(examine, given, **shared)
+    left = np.flatnonzero(seen.withstood)
 
-    def lost(correct):
-        if correct is None:
+    def lost(attack, radius=epsilon):
+        """How many of the examples that withstood this one fools."""
+        if not thorough or attack is None:
             return None
-        right = evaluate.right(
-            jax.random.clone(key), correct, params, dataset, epsilon=epsilon, **shared
+        if left.size < total:
+            tick(total - left.size)
+        if not left.size:
+            return 0
+        said = devices.map_examples(
+            lambda *batch: checks.answer(params, perturb(attack, radius, *batch)),
+            tuple(a[left] for a in arrays),
+            **shared,
         )
-        return int(np.sum(seen.withstood & ~right))
+        return int(np.sum(said != dataset.labels[left]))
 
+    large_epsilon = _length(threat, shape, 0.5) if thorough else None
+    lost_to_large = lost(checks.attack, large_epsilon)
+    lost_to_other = lost(checks.other)
+    if fooled is not None:
+        lost_to_other = max(lost_to_other or 0, int(np.sum(seen.withstood & fooled)))
     said, labels = _shares(seen.answer), _shares(dataset.labels)
     classes = min(len(said), len(labels))
     counts = (
@@ -158,11 +189,11 @@ def gather(
         varied=int(varied.sum()),
         mixed=int(mixed.sum()),
         others=float(seen.others.sum() / max(1, seen.pairs.sum())),
-        crossings=checks.crossings,
+        crossings=None if made is not None else checks.crossings,
         large_epsilon=large_epsilon,
-        large_withstood=large_withstood,
+        large_withstood=None if lost_to_large is None else len(left) - lost_to_large,
         lost_to_more_steps=lost(checks.more_steps),
-        lost_to_other=lost(checks.other),
+        lost_to_other=lost_to_other,
         **{name: int(getattr(seen, name).sum()) for name in counts},
     )
 

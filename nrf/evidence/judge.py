@@ -56,9 +56,11 @@ class Evidence(NamedTuple):
     others: float  # Share of pairs of two classes in which the ball holds the other.
     crossings: float | None = None  # Steps times step size, over epsilon.
     large_epsilon: float | None = None  # Any image can become grey within it.
-    large_withstood: int | None = None
+    large_withstood: int | None = None  # Epsilon, and then this one.
     lost_to_more_steps: int | None = None  # Withstood, but not with more steps.
     lost_to_other: int | None = None  # Withstood, but not another attack.
+    # Fooled by nothing but an attack without gradients, of several attacks.
+    only_blind: int | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -222,6 +224,14 @@ def _judge(e: Evidence) -> Iterator[Finding]:
             f"Another attack fools {_lost(e, e.lost_to_other)}. If that one needs no "
             "gradient of this network, the gradient misleads; else report the worst "
             "of both.",
+        )
+    if not varied and _surely(e.only_blind, e.total):
+        yield Finding(
+            "gradients mislead",
+            f"{e.only_blind} of {e.total} examples withstood every attack along "
+            "gradients, and random search fools them: what withstood all may do so for "
+            "want of queries. Something in the model has no useful gradient; attack it "
+            "through a smooth stand-in.",
         )
     if e.large_withstood is not None:
         low = Score(e.large_withstood, e.total).interval[0]

@@ -39,21 +39,17 @@ class Seen(NamedTuple):
 
 
 def make_look(
-    apply: Apply,
-    loss: Loss,
-    threat_at: Callable[[Any], Threat],
-    attack_at: Callable[[jax.Array], Attack],
+    apply: Apply, loss: Loss, threat_at: Callable[[Any], Threat]
 ) -> Callable[..., Seen]:
-    """look(key, params, epsilon, probes, indices, x, y) -> Seen.
+    """look(params, epsilon, probes, x_adv, x, y) -> Seen.
 
-    `probes` are images [P, H, W, C] and their labels [P], searched for in the balls;
-    `indices` [B] are the examples' places in the data set. See `make_checks`.
+    `x_adv` is what the attack made of x; `probes` are images [P, H, W, C] and their
+    labels [P], searched for in the balls. See `make_checks`.
     """
     climbed, straight = _slope(loss), _slope(losses.margin(apply))
 
-    def look(key, params, epsilon, probes, indices, x, y):
+    def look(params, epsilon, probes, x_adv, x, y):
         threat = threat_at(epsilon)
-        x_adv = attack_at(epsilon)(example_keys(key, indices), params, x, y)
         z, z_adv = apply(params, x).logits, apply(params, x_adv).logits
         answer = jnp.argmax(z, -1)
         correct = answer == y
@@ -100,6 +96,18 @@ def make_look(
         )
 
     return look
+
+
+def make_attack(attack_at: Callable[[jax.Array], Attack]) -> Callable[..., Images]:
+    """attack(key, params, epsilon, indices, x, y) -> x_adv, at any radius.
+
+    `indices` [B] are the examples' places in the data set.
+    """
+
+    def attack(key, params, epsilon, indices, x, y):
+        return attack_at(epsilon)(example_keys(key, indices), params, x, y)
+
+    return attack
 
 
 def make_say(apply: Apply) -> Callable[..., tuple[jax.Array, jax.Array]]:

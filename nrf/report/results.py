@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nrf.evaluate import Score
+from nrf.evidence import Evidence
 
 Results = dict[str, Any]  # The content of results.json.
 NEEDED = ("data", "classes", "rows")
@@ -74,6 +75,7 @@ class Measure(NamedTuple):
 
     by_seed: dict[int, float]
     images: int
+    wrong: tuple[str, ...] | None = None  # Findings of its evidence; None: it has none.
 
     @property
     def mean(self) -> float:
@@ -125,8 +127,24 @@ def load(out: Path) -> Results:
 
 
 def measures(results: Results) -> Measures:
-    """The six networks of a run: its "rows", as `grouped` has them."""
-    return grouped(results["rows"])
+    """The six networks of a run: its "rows", as `grouped` has them.
+
+    Where AutoAttack was run too, its findings about PGD are among those of the rows.
+    """
+    groups = grouped(results["rows"])
+    for entry in results.get("suite") or []:
+        cells = groups.get(Network(entry["trained_on"], entry["training"]), {})
+        at = entry["norm"], entry["epsilon"]
+        for column, measure in cells.items():
+            if (column.norm, column.epsilon) == at and column.attack == "pgd":
+                names = [*(measure.wrong or ()), *findings(entry["evidence"]["pgd"])]
+                cells[column] = measure._replace(wrong=tuple(dict.fromkeys(names)))
+    return groups
+
+
+def findings(evidence: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of all that is wrong with an accuracy, of its evidence in a results."""
+    return tuple(found.name for found in Evidence.from_dict(evidence).findings)
 
 
 def grouped(rows: Iterable[Mapping[str, Any]]) -> Measures:
@@ -137,6 +155,7 @@ def grouped(rows: Iterable[Mapping[str, Any]]) -> Measures:
     """
     correct: dict[tuple[Network, Column], dict[int, float]] = {}
     images: dict[tuple[Network, Column], int] = {}
+    wrong: dict[tuple[Network, Column], dict[str, None]] = {}
     for row in rows:
         network = Network(row["trained_on"], row["training"])
         column = Column(row["attack"], row["norm"], row["epsilon"], row["steps"])
@@ -150,11 +169,18 @@ def grouped(rows: Iterable[Mapping[str, Any]]) -> Measures:
                 f"and on {row['total']} in another; seeds must share their test images."
             )
         cell[row["seed"]] = row["correct"] / row["total"]
+        if "evidence" in row:
+            names = wrong.setdefault((network, column), {})
+            names.update(dict.fromkeys(findings(row["evidence"])))
     found = list(dict.fromkeys(network for network, _ in correct))
     order = [n for n in KNOWN if n in found] + [n for n in found if n not in KNOWN]
     return {
         network: {
-            column: Measure(dict(sorted(cell.items())), images[network, column])
+            column: Measure(
+                dict(sorted(cell.items())),
+                images[network, column],
+                tuple(wrong[network, column]) if (network, column) in wrong else None,
+            )
             for (of, column), cell in correct.items()
             if of == network
         }

@@ -15,6 +15,11 @@ from nrf.report.results import (
     percent,
 )
 
+MARKS = (
+    "✓: nothing of the checklist speaks against this robust accuracy (it is no proof); "
+    "✗ names what does."
+)
+
 
 def table(results: Results) -> str:
     """One row per network, one column per way of measuring, and what they mean."""
@@ -48,11 +53,17 @@ def heading(column: Column, groups: Measures) -> str:
 
 
 def cell(measure: Measure | None, separator: str = " ") -> str:
-    """48.1 % [46.2, 50.0] ± 0.9; a dash where nothing was measured."""
+    """48.1 % [46.2, 50.0] ± 0.9 ✓; a dash where nothing was measured.
+
+    The mark is the verdict of the evidence, where there is any: `MARKS`.
+    """
     if measure is None:
         return "–"
     spread = "" if measure.spread is None else f" ± {100 * measure.spread:.1f}"
-    return f"{percent(measure.mean)}{separator}{bracket(measure)}{spread}"
+    mark = ""
+    if measure.wrong is not None:
+        mark = f" ✗ {', '.join(measure.wrong)}" if measure.wrong else " ✓"
+    return f"{percent(measure.mean)}{separator}{bracket(measure)}{spread}{mark}"
 
 
 def caption(groups: Measures) -> str:
@@ -63,6 +74,8 @@ def caption(groups: Measures) -> str:
         sentences.append(
             f"Robust: right also under {attack[0].setting}, pixels in [0, 1]."
         )
+    if any(m.wrong is not None for cells in groups.values() for m in cells.values()):
+        sentences.append(MARKS)
     n = counted(groups)
     seeds = max(len(m.by_seed) for cells in groups.values() for m in cells.values())
     if seeds == 1:

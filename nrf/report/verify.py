@@ -12,6 +12,7 @@ from nrf.report.results import (
     Network,
     Results,
     bracket,
+    findings,
     norm_name,
     percent,
     radius,
@@ -21,6 +22,9 @@ from nrf.report.table import cell
 COMPONENTS = {"apgd-ce": "APGD-CE", "apgd-t": "APGD-T", "fab-t": "FAB-T"}
 _LAST = "square"  # What withstands it has withstood AutoAttack.
 D_R = Network("D_R", "standard")
+# What is shown of the evidence.
+PGD = ("lost_to_other", "lost_to_more_steps", "missed", "large_withstood")
+AUTOATTACK = ("only_blind", "largest")
 
 Entries = Sequence[Mapping[str, Any]]
 
@@ -76,11 +80,16 @@ def withstood(entries: Entries, component: str) -> Measure:
 
     def count(entry: Mapping[str, Any]) -> int:
         if component == "pgd":
-            return entry["evidence"]["withstood"]
+            return entry["evidence"]["pgd"]["withstood"]
         return entry["withstood"][component]
 
     by_seed = {entry["seed"]: count(entry) / entry["total"] for entry in entries}
-    return Measure(by_seed, entries[0]["total"])
+    judged = {"pgd": "pgd", _LAST: "autoattack"}.get(component)
+    wrong = None
+    if judged:
+        names = [n for e in entries for n in findings(e["evidence"][judged])]
+        wrong = tuple(dict.fromkeys(names))
+    return Measure(by_seed, entries[0]["total"], wrong)
 
 
 def accuracies(groups: Mapping[Network, Entries]) -> tuple[list[str], list[list[str]]]:
@@ -113,56 +122,58 @@ def judge(groups: Mapping[Network, Entries], chance: float) -> Claim:
 
 
 def verdicts(groups: Mapping[Network, Entries]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: what the evidence says of PGD's accuracy."""
+    """Head and rows: what the evidence says of PGD's accuracy and AutoAttack's."""
     head = [
-        *("PGD, trained on", "verdict", "lost to twice the steps", "lost to Square"),
-        *("largest change", "no gradient", "at a huge ε"),
+        *("trained on", "PGD", "lost to AutoAttack", "lost to twice the steps"),
+        *("no gradient", "left at a huge ε"),
+        *("AutoAttack", "lost to Square alone", "largest change"),
     ]
     return head, [
-        [network.label, *_verdict([Evidence.from_dict(e["evidence"]) for e in entries])]
+        [network.label, *_verdict(evidence(entries, "pgd"), PGD)]
+        + _verdict(evidence(entries, "autoattack"), AUTOATTACK)
         for network, entries in groups.items()
     ]
 
 
-def _verdict(seen: Sequence[Evidence]) -> list[str]:
+def evidence(entries: Entries, attack: str) -> list[Evidence]:
+    """That of "pgd" or "autoattack", of every seed."""
+    return [Evidence.from_dict(entry["evidence"][attack]) for entry in entries]
+
+
+def _verdict(seen: Sequence[Evidence], shown: Sequence[str]) -> list[str]:
+    """The verdict, and some of the numbers."""
     total = sum(e.total for e in seen)
 
-    def share(name: str) -> str:
+    def number(name: str) -> str:
+        if name == "largest":
+            return f"{max(e.largest / e.epsilon for e in seen):.4f} ε"
         counts = [getattr(e, name) for e in seen]
-        if None in counts:
-            return "not checked"
-        return percent(sum(counts) / total)
+        return "not checked" if None in counts else percent(sum(counts) / total)
 
     wrong = dict.fromkeys(finding.name for e in seen for finding in e.findings)
-    largest = max(seen, key=lambda e: e.largest / e.epsilon)
-    return [
-        ", ".join(wrong) or BELIEVABLE,
-        share("lost_to_more_steps"),
-        share("lost_to_other"),
-        f"{largest.largest / largest.epsilon:.4f} ε",
-        share("missed"),
-        share("large_withstood"),
-    ]
+    return [", ".join(wrong) or BELIEVABLE, *map(number, shown)]
 
 
 def said(groups: Mapping[Network, Entries]) -> list[str]:
     """A paragraph for every finding, in its sentence."""
     blocks = []
     for network, entries in groups.items():
-        for entry in entries:
-            for finding in Evidence.from_dict(entry["evidence"]).findings:
-                where = f"{network.label}, seed {entry['seed']}: {finding.name}. "
-                blocks.append(page.paragraph(where + finding.sentence))
-    blocks.append(
-        page.paragraph(
-            "Believable means that nothing of the checklist speaks against it: nothing "
-            "is infinite or NaN, perturbations stay in the ball and pixels in [0, 1], "
-            "the network is deterministic and looks at every image by itself, its "
-            "outputs are no probabilities, gradients do not vanish where the attack "
-            "fails, twice the steps and an attack without gradients do not find much "
-            "more, and a radius at which every image can become grey leaves nothing. "
-            "It is no proof.",
-            note=True,
-        )
+        for attack, name in (("pgd", "PGD"), ("autoattack", "AutoAttack")):
+            for entry, seen in zip(entries, evidence(entries, attack), strict=True):
+                where = f"{network.label}, seed {entry['seed']}, {name}"
+                blocks += [
+                    page.paragraph(f"{where}: {finding.name}. {finding.sentence}")
+                    for finding in seen.findings
+                ]
+    note = page.paragraph(
+        "Believable means that nothing of the checklist speaks against it: nothing is "
+        "infinite or NaN, perturbations stay in the ball and pixels in [0, 1], the "
+        "network is deterministic and looks at every image by itself, its outputs are "
+        "no probabilities, gradients do not vanish where the attack fails, twice the "
+        "steps and other attacks do not find much more, and a radius at which every "
+        "image can become grey leaves nothing. It is no proof.",
+        note=True,
     )
-    return blocks
+    return (
+        [page.details("What is wrong, in words", *blocks), note] if blocks else [note]
+    )
