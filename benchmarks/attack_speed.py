@@ -11,11 +11,8 @@ attack_speed.json beside this file.
 """
 
 import argparse
-import datetime
 import json
-import os
 import pathlib
-import platform
 import statistics
 import time
 
@@ -25,6 +22,7 @@ import numpy as np
 import optax
 import torch
 from torch import nn
+from twin import Torch, header, images, use_all_cores
 
 from nrf import attacks, losses, models, train
 
@@ -33,85 +31,6 @@ EPSILON, STEP_SIZE, RATE, MOMENTUM, DECAY = 0.5, 0.1, 0.01, 0.9, 5e-4
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WIDTHS = (32, 64, 128)
 BATCH = {"small": 256, "resnet18": 16}
-
-
-class Normalise(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(STD).reshape(1, 3, 1, 1))
-
-    def forward(self, x):
-        return (x - self.mean) / self.std
-
-
-def conv_norm(channels, width, kernel=3, stride=1):
-    conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False)
-    return [conv, nn.BatchNorm2d(width)]
-
-
-class Block(nn.Module):
-    def __init__(self, channels, width, stride):
-        super().__init__()
-        self.body = nn.Sequential(
-            *conv_norm(channels, width, 3, stride), nn.ReLU(), *conv_norm(width, width)
-        )
-        same = channels == width and stride == 1
-        self.shortcut = nn.Sequential(
-            *([] if same else conv_norm(channels, width, 1, stride))
-        )
-
-    def forward(self, x):
-        return nn.functional.relu(self.body(x) + self.shortcut(x))
-
-
-class Torch(nn.Module):
-    """nrf.models.small or nrf.models.resnet18, as PyTorch users write them."""
-
-    def __init__(self, name):
-        super().__init__()
-        if name == "small":
-            layers, channels = [], 3
-            for width in WIDTHS:
-                layers += [*conv_norm(channels, width), nn.ReLU(), nn.AvgPool2d(2)]
-                channels = width
-            layers.pop()
-        else:
-            layers, channels = [*conv_norm(3, 64), nn.ReLU()], 64
-            for stage in range(4):
-                for block in range(2):
-                    stride = 2 if stage > 0 and block == 0 else 1
-                    layers.append(Block(channels, 64 * 2**stage, stride))
-                    channels = 64 * 2**stage
-        self.body = nn.Sequential(Normalise(), *layers)
-        self.last = nn.Linear(channels, CLASSES)
-
-    def features(self, x):
-        return self.body(x).mean((2, 3))
-
-    def forward(self, x):
-        return self.last(self.features(x))
-
-    def copy(self, params):
-        """Takes the Flax weights: both networks make their layers in one order."""
-
-        def layers(kind):
-            names = [n for n in params["params"] if n.startswith(kind)]
-            return [
-                jax.tree.map(lambda a: torch.tensor(np.array(a)), params["params"][n])
-                for n in sorted(names, key=lambda n: int(n.split("_")[-1]))
-            ]
-
-        conv, dense = iter(layers("Conv")), iter(layers("Dense"))
-        with torch.no_grad():
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d):
-                    module.weight.copy_(next(conv)["kernel"].permute(3, 2, 0, 1))
-                elif isinstance(module, nn.Linear):
-                    weights = next(dense)
-                    module.weight.copy_(weights["kernel"].T)
-                    module.bias.copy_(weights["bias"])
-        return self.to(memory_format=torch.channels_last)
 
 
 def norm(d):
@@ -133,8 +52,9 @@ def torch_pgd(loss, x, steps, epsilon=None):
 
 
 def torch_tasks(name, params, x, y, target):
-    net = Torch(name).copy(params)
-    x = torch.tensor(np.array(x)).permute(0, 3, 1, 2)
+    net = Torch(CLASSES, mean=MEAN, std=STD, widths=WIDTHS if name == "small" else None)
+    net.copy(params)
+    x = images(x)
     y, target = torch.tensor(np.array(y)).long(), torch.tensor(np.array(target))
     optimizer = torch.optim.SGD(
         net.parameters(), RATE, MOMENTUM, weight_decay=DECAY, nesterov=True
@@ -159,10 +79,10 @@ def torch_tasks(name, params, x, y, target):
         cross_entropy(x_adv).mean().backward()
         optimizer.step()
 
-    def images(task):
+    def array(task):
         return lambda: task().permute(0, 2, 3, 1).numpy()
 
-    return {"pgd": images(attack), "matching": images(match), "training": update}
+    return {"pgd": array(attack), "matching": array(match), "training": update}
 
 
 def jax_tasks(model, params, x, y, target):
@@ -231,21 +151,13 @@ def measure(name, rounds):
         }
 
 
-def cpu():
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--networks", nargs="+", choices=BATCH, default=list(BATCH))
     options = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(cores)
-    load = round(os.getloadavg()[0], 1)
+    use_all_cores()
+    about = header()
     print(f"images x steps per second, median of {options.rounds} rounds")
     print(f"{'network':10}{'task':10}{'jax':>8}{'torch':>8}{'ratio':>8}")
     rows = []
@@ -255,13 +167,7 @@ def main():
             print("{network:10}{task:10}{jax:8}{torch:8}{ratio:8.2f}".format(**row))
     result = {
         "unit": "images x steps per second",
-        "machine": {"cpu": cpu(), "cores": cores, "load_before": load},
-        "versions": {
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "torch": torch.__version__,
-        },
-        "date": datetime.date.today().isoformat(),
+        **about,
         "rounds": options.rounds,
         "rows": rows,
     }

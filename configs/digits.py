@@ -63,6 +63,8 @@ config = Experiment(
     ),
     on=Students(D_R=standard, D_NR=standard, D_rand=standard, D_det=standard),
     features=Features("l2", epsilon=0.5, images=250, steps=10, step_size=0.25),
-    evaluation=Evaluation("l2", epsilons=(0.25, 0.5, 0.75, 1.0), steps=40),
+    evaluation=Evaluation(
+        "l2", epsilons=(0.25, 0.5, 0.75, 1.0), steps=40, batch_size=100
+    ),
     seeds=(0, 1, 2),
 )

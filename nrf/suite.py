@@ -6,9 +6,9 @@
                        mesh=mesh)
     suite.score(result, programs)  # {"clean": ..., "apgd-ce": ..., ...}
 
-Broken examples are dropped and the others packed anew into batches of the same size, so
-that nothing is compiled twice, in no round, for no radius and for no network of one
-architecture. Keys come from names and indices, and no result depends on the packing.
+Broken examples are dropped and the others packed anew into batches of two sizes, so
+that every program is compiled twice at most, for all rounds, all radii and all networks
+of one architecture. Keys come from names and indices; no result depends on the packing.
 """
 
 import zlib
@@ -154,6 +154,7 @@ def attack(
             (left, dataset.images[left], dataset.labels[left]),
             batch_size=batch_size,
             mesh=mesh,
+            pack=True,
             tick=tick,
         )
         indices.append(left[broken])

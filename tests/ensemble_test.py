@@ -290,15 +290,43 @@ class SuiteTest(parameterized.TestCase):
     def test_broken_examples_are_dropped_and_the_rest_is_packed(self):
         heard = []
         self.run_suite(self.two(), tick=heard.append)
-        # 10 at first, 10 before the weak one, 8 (0.05 and 0.15 broken) before the last.
-        self.assertEqual(heard, [4, 4, 2, 4, 4, 2, 4, 4])
+        # 10 at first, 10 before the weak one, 8 (0.05 and 0.15 broken) before the last;
+        # in fours, and what is left one by one.
+        self.assertEqual(heard, [4, 4, 1, 1, 4, 4, 1, 1, 4, 4])
+
+    def test_what_one_round_breaks_the_next_does_not_see(self):
+        # Moved in l2 are 0.24, 0.48 and 0.72 by rounds.
+        def attack_at(epsilon, turn):
+            return darker(0.25)(epsilon * jnp.float32(turn + 1), turn)
+
+        *_, dark = suite.make_programs(apply, [Component("dark", attack_at, 3)])
+        heard = []
+        found = suite.attack(
+            jax.random.key(0),
+            dark,
+            jnp.float32(1),
+            ladder(),
+            left=np.arange(10)[::-1],
+            epsilon=0.48,
+            batch_size=4,
+            mesh=devices.make_mesh(1),
+            tick=heard.append,
+        )
+        # Of distances 0.05, 0.15, ..., backwards.
+        np.testing.assert_array_equal(found.indices, [1, 0, 4, 3, 2, 6, 5])
+        # Each round hears of all, of those that it leaves out first.
+        self.assertEqual(heard, [4, 4, 1, 1, 2, 4, 4, 5, 4, 1])
+        moved = ladder().images[found.indices] - found.images
+        np.testing.assert_allclose(
+            2 * moved[:, 0, 0, 0], [0.24] * 2 + [0.48] * 3 + [0.72] * 2, atol=1e-6
+        )
 
     def test_nothing_is_left_to_do(self):
         data = ladder()._replace(labels=np.zeros(10, np.int32))
         result = self.run_suite(self.two(), data)
         np.testing.assert_array_equal(result.broken_by, np.zeros(10))
 
-    def test_compiled_once_for_all_rounds_radii_and_sizes(self):
+    def test_compiled_twice_for_all_rounds_radii_and_sizes(self):
         traces = []
 
         def attack_at(epsilon, turn):
@@ -313,7 +341,7 @@ class SuiteTest(parameterized.TestCase):
         # The distances are 0.07, 0.21, ..., and moved are at last 0.15.
         two = self.run_suite(programs, ladder(7), epsilon=0.1)
         self.assertEqual(int((two.broken_by < 0).sum()), 6)
-        self.assertLen(traces, 1)
+        self.assertLen(traces, 2)
 
     def test_results_do_not_depend_on_packing_and_devices(self):
         def noise(epsilon, turn):

@@ -52,8 +52,13 @@ class PartsTest(parameterized.TestCase):
             [-c, -b, -a, -b, -c],
             [-c, -b, -b, -b, -c],
         ]
-        found = _pattern(rows, columns, 5, (5, 5))
+        found = _pattern(threats.l2(1.0), rows, columns, 5, (5, 5))
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+        # In l1 with the fourth powers.
+        found = _pattern(threats.l1(1.0), rows, columns, 5, (5, 5))
+        a, b, c = 1 + 1 / 16 + 1 / 81, 1 / 16 + 1 / 81, 1 / 81
+        np.testing.assert_allclose(found[0], [c, b, b, b, c], rtol=1e-6)
+        np.testing.assert_allclose(found[1], [c, b, a, b, c], rtol=1e-6)
 
     def test_a_linf_proposal_is_one_square_of_one_sign_per_channel(self):
         d = jnp.zeros((7, 6, 3))
@@ -84,11 +89,15 @@ class PartsTest(parameterized.TestCase):
         d = 0.6 * d
         news = jax.jit(jax.vmap(lambda key: _move(threat, d, 3, _draw(key, d.shape))))
         new = news(keys(20))
-        np.testing.assert_allclose(norms_of(norm, new), np.full(20, 0.5), rtol=1e-5)
         # Only two windows of 3 x 3 differ.
         changed = np.any(np.asarray(new != d[None]), axis=3).sum((1, 2))
         self.assertBetween(int(changed.min()), 9, 18)
         self.assertEqual(changed.max(), 18)
+        if norm == "l1":
+            # The window has as much for every channel; the projection takes the rest.
+            self.assertGreater(norms_of(norm, new).min(), 0.5)
+            new = jax.vmap(lambda d: threat.project(d[None])[0])(new)
+        np.testing.assert_allclose(norms_of(norm, new), np.full(20, 0.5), rtol=1e-5)
 
     def test_tiles_are_alike_but_for_signs(self):
         threat = attacks.l2(1.0)

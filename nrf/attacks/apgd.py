@@ -144,8 +144,10 @@ def apgd(
             if number:
                 start = land(ball, x, start - x)
             best = _Point(start, jnp.zeros_like(x), lowest)
+            moved = wider and (number or random_start)
+            state = rule.init(ball, x, start if moved else None)
             # Nothing before the start that it could be a rise from.
-            walk = _Walk(start, start, -lowest, best, (x, lowest), rule.init(ball, x))
+            walk = _Walk(start, start, -lowest, best, (x, lowest), state)
             # The steps since the last checkpoint at checkpoints, 0 elsewhere.
             due = np.zeros(count + 1, np.float32)
             at = rule.checkpoints(count)
@@ -171,7 +173,7 @@ class _Halving(NamedTuple):
         return checkpoints(steps)
 
     @classmethod
-    def init(cls, threat, x):
+    def init(cls, threat, x, start):
         one = jnp.ones_like(x[:, 0, 0, 0])
         return cls(2 * threat.epsilon * one, 0 * one, -jnp.inf * one, one > 1)
 
@@ -206,15 +208,19 @@ class _Sparsity(NamedTuple):
         return tuple(range(0, steps + 1, max(1, steps // 25)))[1:]
 
     @classmethod
-    def init(cls, threat, x):
+    def init(cls, threat, x, start):
+        """Steps of as many pixels as `start` moves, over 1.5; None: of a fifth."""
         one = jnp.ones_like(x[:, 0, 0, 0])
-        size = math.prod(x.shape[1:])
-        return cls(threat.epsilon * one, 0.2 * size * one, size * one)
+        if start is None:
+            size = math.prod(x.shape[1:])
+            return cls(threat.epsilon * one, 0.2 * size * one, size * one)
+        active = _active(start, x)
+        return cls(threat.epsilon * one, jnp.maximum(active / 1.5, 1), active)
 
     def update(self, threat, x, rose, best, since):
         """Which examples go back to their best images, and the new state."""
         due = since > 0
-        active = jnp.sum((best.x != x).astype(x.dtype), (1, 2, 3))
+        active = _active(best.x, x)
         sparser = active < 0.95 * self.active
         least = jnp.maximum(self.step_size / 1.5, threat.epsilon / 10)
         step_size = jnp.where(sparser, threat.epsilon, least)
@@ -230,6 +236,11 @@ class _Sparsity(NamedTuple):
         step = sparse_sign(slope, self.moved.astype(jnp.int32))
         size = self.step_size[:, None, None, None]
         return land(threat, x, x_adv - x + size * step)
+
+
+def _active(x_adv, x):
+    """[B] how many pixels are moved."""
+    return jnp.sum((x_adv != x).astype(x.dtype), (1, 2, 3))
 
 
 def _where(chosen, a, b):

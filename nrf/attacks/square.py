@@ -93,8 +93,8 @@ def square(
         squares = sides(queries, *shape[:2], share, schedule)
         if threat.norm != "linf":
             # The pattern has a middle row only if its side is odd.
-            squares = squares - (1 - squares % 2)
-            squares = np.maximum(squares, min(3, min(shape[:2])))
+            squares = np.maximum(squares, 3)
+            squares = np.minimum(squares + 1 - squares % 2, min(shape[:2]))
 
         def step(carry, now):
             proposal, best = carry
@@ -157,7 +157,9 @@ def _tiles(threat, key, shape, dtype):
     height, width, channels = shape
     side = max(1, min(height, width) // 5)
     rows, columns = np.mgrid[:height, :width]
-    pattern = _pattern(jnp.array(rows % side), jnp.array(columns % side), side, shape)
+    pattern = _pattern(
+        threat, jnp.array(rows % side), jnp.array(columns % side), side, shape
+    )
     count = (height // side, width // side)
     signs = jax.random.rademacher(key, (*count, channels), dtype)
     # The rest of the image, where tiles do not go into it, stays as it is.
@@ -176,7 +178,8 @@ def _move(threat, d, side, draw):
         jnp.broadcast_to(jnp.where(draw.turned, p, q), d.shape[:2])
         for p, q in ((rows, columns), (columns, rows))
     )
-    pattern = jnp.where(inside[:, :, 0], _pattern(rows, columns, side, d.shape), 0)
+    pattern = _pattern(threat, rows, columns, side, d.shape)
+    pattern = jnp.where(inside[:, :, 0], pattern, 0)
     pattern = pattern[:, :, None].astype(d.dtype)
     pattern = pattern / _size(threat, pattern, (0, 1))
     old = jnp.where(inside, d, 0)
@@ -186,23 +189,27 @@ def _move(threat, d, side, draw):
     unused = threat.epsilon**power - _size(threat, d, (0, 1, 2)) ** power
     both = _size(threat, jnp.where(inside | other, d, 0), (0, 1)) ** power
     available = both + jnp.maximum(unused, 0) / d.shape[2]
+    if threat.norm == "l1":
+        # As published, for every channel; the projection takes what is too much.
+        available = available * d.shape[2]
     new = new / _size(threat, new, (0, 1)) * available ** (1 / power)
     return jnp.where(inside, new, jnp.where(other, 0, d))
 
 
-def _pattern(rows, columns, side, shape):
+def _pattern(threat, rows, columns, side, shape):
     """Equation 2: two blobs of opposite signs, one above the other, in a square.
 
     A blob is the sum of ever larger rectangles around its middle, the k-th of which
-    adds 1 / k². Values outside the square have no meaning.
+    adds 1 / k², and 1 / k⁴ in l1. Values outside the square have no meaning.
     """
+    power = 4 if threat.norm == "l1" else 2
     upper = side // 2
     top = rows < upper
     height = jnp.where(top, upper, side - upper)
     row = jnp.where(top, rows, rows - upper)
     ring = jnp.maximum(jnp.abs(row - height // 2), jnp.abs(columns - side // 2))
     rings = side // 2 + 1
-    sums = np.append(0, np.cumsum(1 / np.arange(1, max(shape[:2]) + 2) ** 2))
+    sums = np.append(0, np.cumsum(1 / np.arange(1.0, max(shape[:2]) + 2) ** power))
     sums = jnp.array(sums, jnp.float32)
     value = sums[rings] - sums[jnp.clip(ring, 0, rings)]
     return jnp.where(top, value, -value)

@@ -93,7 +93,7 @@ def gather(
 
     The accuracy is that of `evaluate.score` with the same key. Beyond its attack, this
     takes two gradients and five times the logits of every image. The attacks of a
-    thorough check are on the examples that withstood, packed into batches of one size.
+    thorough check are on the examples that withstood, packed into batches anew.
 
     Args:
       key: Of the attack's random starts; all attacks get the same.
@@ -161,6 +161,7 @@ def gather(
         said = devices.map_examples(
             lambda *batch: checks.answer(params, perturb(attack, radius, *batch)),
             tuple(a[left] for a in arrays),
+            pack=True,
             **shared,
         )
         return int(np.sum(said != dataset.labels[left]))
