@@ -7,7 +7,7 @@ ResNet's and its accuracy lower, so that the radii are larger than the paper's: 
 instead of 0.5 for adversarial training, 1.5 instead of 0.5 for D_rand and D_det (at 0.5
 most images do not reach their target); the test is at 0.25 and 0.5.
 
-Price: 49 minutes on two CPU cores that did other work too, 25 of them AutoAttack.
+Price: 51 minutes on two CPU cores that did other work too, 26 of them AutoAttack.
 Result (2,000 test images, one seed, PGD of 20 steps; AutoAttack on 1,000 of them; two
 cores of an AMD EPYC, jax 0.10.2, 2026-11-25; CIFAR-10 from a copy re-encoded as JPEG at
 quality 75; Wilson's 95 % intervals are within 2.3 points, AutoAttack's within 3.1; the
@@ -22,8 +22,8 @@ first column of the paper's is its standard accuracy, the second at 0.25):
     D_det                27.5        0.0       0.0         0.0      43.7
 
 All four effects are there with separated intervals: D_R's at half of the training
-radius, where it is 12.2 points above D and 25.4 above D_NR, by AutoAttack 12.6 and 24.2.
-At 0.25 it is not: such a small network is robust at that radius by itself.
+radius, where it is 12.2 points above D and 25.4 above D_NR (by AutoAttack 12.6 and
+24.2). At 0.25 it is not: such a small network is robust at that radius by itself.
 
 On the same 1,000 images PGD leaves 18.3, 41.5, 30.0 and 4.9 % of the first four
 networks: up to 2.3 points too many, which is what the evidence says of D's. Square, the
