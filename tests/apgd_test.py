@@ -140,6 +140,13 @@ class AlgorithmTest(parameterized.TestCase):
         state = _Sparsity(
             jnp.array([0.5, 0.6, 0.11]), jnp.full(3, 5.0), jnp.full(3, 6.0)
         )
+        first = _Sparsity.init(attacks.l1(1.0), x, None)
+        np.testing.assert_allclose(first.moved, np.full(3, 0.2 * 12), rtol=1e-6)
+        np.testing.assert_array_equal(first.active, [12, 12, 12])
+        # From an image that another walk has left, as many as it moved.
+        first = _Sparsity.init(attacks.l1(1.0), x, point.x)
+        np.testing.assert_allclose(first.moved, [2, 4, 4], rtol=1e-6)
+        np.testing.assert_array_equal(first.active, [3, 6, 6])
         back, after = state.update(attacks.l1(1.0), x, None, point, np.float32(4))
         np.testing.assert_array_equal(back, [True, False, False])
         np.testing.assert_allclose(after.step_size, [1.0, 0.4, 0.1], rtol=1e-6)
