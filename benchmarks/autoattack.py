@@ -14,11 +14,12 @@ Speed is measured with fewer steps, targets and queries, on which time depends l
 and at a radius at which nothing is fooled, so that no side may stop before the other.
 The two take turns; the ratio is the median over rounds of PyTorch's time by ours, and
 differs from run to run where the machine is not idle. Last, the whole standard sequence
-at a radius of the comparison. Writes autoattack_NAME.json beside this file, NAME being
-the config's.
+at a radius of the comparison. `--seeds 0` leaves out the comparison, `--sequences 0`
+the sequence. Writes autoattack_NAME.json beside this file, NAME being the config's.
 """
 
 import argparse
+import copy
 import dataclasses
 import functools
 import json
@@ -77,16 +78,16 @@ class WholeSquare(SquareAttack):
 def published(net, norm, epsilon, *, steps, targets, queries, seed):
     """By our names: images and labels -> attacked images; as AutoAttack sets them."""
     common = {"eps": epsilon, "norm": NORMS[norm], "seed": seed, "device": "cpu"}
-    wide = {"use_largereps": norm == "l1", "n_iter": steps}
+    walk = {"use_largereps": norm == "l1", "n_iter": steps}
     square = {"n_queries": queries, "p_init": 0.8, "resc_schedule": False}
     return {
         "apgd-ce": APGDAttack(
-            net, n_restarts=5 if norm == "l1" else 1, **wide, **common
+            net, n_restarts=5 if norm == "l1" else 1, **walk, **common
         ),
         "apgd-t": APGDAttack_targeted(
             net,
             n_target_classes=min(targets, 5) if norm == "l1" else targets,
-            **wide,
+            **walk,
             **common,
         ),
         "fab-t": FABAttack_PT(
@@ -162,8 +163,7 @@ class Case:
 
     def first(self, count):
         """Less of it, for measuring speed."""
-        less = object.__new__(Case)
-        less.__dict__ = dict(vars(self))
+        less = copy.copy(self)
         less.set = self.set._replace(
             images=self.set.images[:count], labels=self.set.labels[:count]
         )
@@ -174,7 +174,7 @@ class Case:
 def agreement(case, epsilons, seeds, queries):
     classes = case.set.num_classes
     settings = {"steps": FAR, "targets": min(9, classes - 1), "queries": queries}
-    for norm, epsilon in epsilons.items():
+    for norm, epsilon in epsilons.items() if seeds else ():
         mine = ours(case.apply, norm, classes, **settings)
         for name in published(case.net, norm, epsilon, seed=0, **settings):
             program = mine[name.partition(",")[0]]
@@ -291,8 +291,9 @@ def main():
     epsilons = {norm: EPSILONS[config.data][norm] for norm in options.norms}
     n = len(case.y)
 
-    print(f"of {n} images withstand, with {options.seeds} seeds")
     compared = []
+    if options.seeds:
+        print(f"of {n} images withstand, with {options.seeds} seeds")
     for row in agreement(case, epsilons, options.seeds, options.queries):
         compared.append(row)
         print(

@@ -2,7 +2,7 @@
 
     python scripts/run.py configs/digits.py --out runs/digits
 
-Price: 3 minutes on two CPU cores, 17 s of it compilation. Result (500 test images; mean
+Price: 3 minutes on two CPU cores, 18 s of it compilation. Result (500 test images; mean
 and standard deviation of three seeds; PGD of 40 steps; two cores of an AMD EPYC, jax
 0.10.2, 2026-11-25; Wilson's 95 % intervals are within 4.4 points):
 
