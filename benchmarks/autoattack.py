@@ -38,7 +38,10 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from twin import Torch, header, images, use_all_cores
 
-from nrf import attacks, data, devices, kinds, programs, suite
+from nrf import attacks, data, devices
+from nrf.evaluate import sequence
+from nrf.experiments import build
+from nrf.runs import formats
 
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 EPSILONS = {
@@ -108,7 +111,7 @@ def ours(apply, norm, classes, *, steps, targets, queries):
         targets=targets,
         queries=queries,
     )
-    found = suite.make_programs(apply, components)[1:]
+    found = sequence.make_programs(apply, components)[1:]
     return {program.component.name: program for program in found}
 
 
@@ -117,8 +120,8 @@ class Case:
 
     def __init__(self, config, run, network, count):
         _, test = data.load(config.data, data_dir=config.data_dir)
-        self.apply = programs.network(config.network, test.num_classes).apply
-        self.params = kinds.TRAINED.load(run / "seed0" / network).params
+        self.apply = build.network(config.network, test.num_classes).apply
+        self.params = formats.TRAINED.load(run / "seed0" / network).params
         z = np.asarray(self.apply(self.params, jnp.asarray(test.images[:2000])).logits)
         right = np.flatnonzero(z.argmax(-1) == test.labels[: len(z)])[:count]
         self.set = test._replace(images=test.images[right], labels=test.labels[right])
@@ -141,7 +144,7 @@ class Case:
     def attack(self, program, epsilon, seed, batch_size):
         """[n] bool: whom our component does not fool."""
         count = len(self.set.labels)
-        found = suite.attack(
+        found = sequence.attack(
             jax.random.key(seed),
             program,
             self.params,
@@ -233,16 +236,16 @@ def speed(case, norms, rounds):
             yield {"norm": norm, "component": name, "batch": len(case.y), **measured}
 
 
-def sequence(case, norm, epsilon, rounds):
+def whole_sequence(case, norm, epsilon, rounds):
     """AutoAttack's standard version as a whole, with its published settings."""
-    chain = suite.make_programs(
+    chain = sequence.make_programs(
         case.apply,
         attacks.standard(case.apply, getattr(attacks, norm), case.set.num_classes),
     )
     withstood = {}
 
     def mine():
-        result = suite.run(
+        result = sequence.run(
             jax.random.key(0),
             chain,
             case.params,
@@ -310,7 +313,7 @@ def main():
             flush=True,
         )
     for norm in options.norms if options.sequences else ():
-        for row in sequence(case, norm, epsilons[norm], options.sequences):
+        for row in whole_sequence(case, norm, epsilons[norm], options.sequences):
             timed.append(row)
             print(
                 "{norm:5} {component:9} {jax:8.1f} {torch:8.1f} {ratio:6.2f}  "

@@ -2,7 +2,7 @@
 
     python scripts/run.py configs/planted.py --out runs/planted
 
-`nrf/planted.py` has the images and the answers; `python -m nrf.planted` prints these.
+`nrf/data/planted.py` has the images and the answers; `python -m nrf.data.planted` prints these.
 Weight decay is part of the design: it removes from the robust network what its
 initialisation left of the chessboard, and feature matching would copy.
 

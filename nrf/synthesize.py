@@ -14,11 +14,11 @@ from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.attacks import example_keys
-from nrf.data import Dataset
 from nrf.losses import feature_distance
 from nrf.types import (
     Apply,
     Attack,
+    Dataset,
     Images,
     Key,
     Keys,

@@ -11,9 +11,18 @@ import optax
 from jax.sharding import Mesh
 
 from nrf import devices
-from nrf.data import Dataset, batch_indices
+from nrf.data import batch_indices
 from nrf.models import Model
-from nrf.types import Attack, Images, Key, Labels, Params, check_images, check_labels
+from nrf.types import (
+    Attack,
+    Dataset,
+    Images,
+    Key,
+    Labels,
+    Params,
+    check_images,
+    check_labels,
+)
 
 
 class State(NamedTuple):

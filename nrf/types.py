@@ -35,6 +35,18 @@ Loss = Callable[[Params, Images, Any], jax.Array]
 Attack = Callable[[Keys, Params, Images, Any], Images]
 
 
+class Dataset(NamedTuple):
+    """Images with their labels, in the memory of the host."""
+
+    images: np.ndarray  # [N, H, W, C] float32 in [0, 1].
+    labels: np.ndarray  # [N] int32 in 0 .. num_classes - 1.
+    names: tuple[str, ...]  # Of the classes.
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.names)
+
+
 def is_traced(x: Any) -> bool:
     """Whether `x` has no value yet: it is an argument of a function under `jax.jit`."""
     return isinstance(x, jax.core.Tracer)

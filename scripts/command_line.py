@@ -45,6 +45,6 @@ def parse(kind: type[T], script: str) -> tuple[T, Path]:
 
 @contextlib.contextmanager
 def bar(stage: str, examples: int):
-    """A stage's progress bar, as `nrf.seeds.Progress`."""
+    """A stage's progress bar, as `nrf.experiments.seeds.Progress`."""
     with tqdm(desc=stage, total=examples, unit=" images", unit_scale=True) as shown:
         yield shown.update

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from nrf import cifar10
+from nrf.data import cifar10
 
 
 def main(data_dir: Path | None = None, archive: Path | None = None) -> None:

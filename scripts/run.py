@@ -15,7 +15,8 @@ from nrf.config import Experiment
 def main() -> None:
     config, out = parse(Experiment, "scripts/run.py")
 
-    from nrf import devices, experiment, report  # JAX starts after options are right.
+    from nrf import devices, report  # JAX starts after options are right.
+    from nrf.experiments import main as experiment
 
     devices.cache_programs()
     command = shlex.join(["python", *sys.argv])

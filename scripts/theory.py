@@ -16,13 +16,14 @@ from nrf.config import Theory
 def main() -> None:
     config, out = parse(Theory, "scripts/theory.py")
 
-    from nrf import devices, report, theory_experiment
+    from nrf import devices, report
+    from nrf.experiments import theory
 
     devices.cache_programs()
     command = shlex.join(["python", *sys.argv])
     bar = functools.partial(tqdm, desc="theory", unit=" parts")
     try:
-        theory_experiment.run(config, out, progress=bar, command=command)
+        theory.run(config, out, progress=bar, command=command)
         page = report.write(out)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))

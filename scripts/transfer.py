@@ -15,7 +15,8 @@ from nrf.config import Transfer
 def main() -> None:
     config, out = parse(Transfer, "scripts/transfer.py")
 
-    from nrf import devices, report, transfer  # JAX starts after options are right.
+    from nrf import devices, report  # JAX starts after options are right.
+    from nrf.experiments import transfer
 
     devices.cache_programs()
     command = shlex.join(["python", *sys.argv])

@@ -9,9 +9,9 @@ from absl.testing import parameterized
 from report_test import CIFAR, fake_results
 
 from nrf.config import Appendix
-from nrf.report import appendix, controls
+from nrf.report import controls, tables
 from nrf.report.claims import NOT_SHOWN, SHOWN
-from nrf.report.experiment import html
+from nrf.report.main import html
 
 SEEDS = (0, 1, 2)
 
@@ -115,11 +115,11 @@ def words(page):
 
 class AppendixTest(parameterized.TestCase):
     def test_nothing_where_a_run_has_none(self):
-        self.assertEqual(appendix.tables(fake_results()), "")
+        self.assertEqual(tables.tables(fake_results()), "")
         self.assertNotIn("other rows", html(fake_results(), {}))
 
     def test_every_number_is_said(self):
-        page = words(appendix.tables(with_appendix(fake_results())))
+        page = words(tables.tables(with_appendix(fake_results())))
         for said in (
             "D rand , robust source 25.0 %",
             "D det , robust source 6.0 %",  # Of the true labels,
@@ -138,7 +138,7 @@ class AppendixTest(parameterized.TestCase):
 
     def test_the_paper_is_beside_cifar10_alone(self):
         digits, cifar = (
-            words(appendix.tables(with_appendix(fake_results(**data))))
+            words(tables.tables(with_appendix(fake_results(**data))))
             for data in ({}, {"data": "cifar10", "classes": CIFAR})
         )
         for printed in ("63.3 %", "65.5 %", "48.27 %", "77.33 %", "62.49 %"):
@@ -149,7 +149,7 @@ class AppendixTest(parameterized.TestCase):
         results = with_appendix(fake_results())
         for on in ("relabelled", "D_R", "second_test"):
             part = [r for r in results["appendix"] if r["tested_on"] == on]
-            appendix.tables({**results, "appendix": part})
+            tables.tables({**results, "appendix": part})
 
 
 class ControlsTest(parameterized.TestCase):

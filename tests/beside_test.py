@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 import numpy as np
 from absl.testing import parameterized
-from experiment_test import tiny
-from prepared_test import COLOURS, compressed, png, write
+from main_test import tiny
+from tfds_test import COLOURS, compressed, png, write
 
-from nrf import attacks, data, experiment, kinds, losses, programs
+from nrf import attacks, data, losses
 from nrf.config import (
     PGD,
     Appendix,
@@ -22,7 +22,9 @@ from nrf.config import (
     Plane,
     Training,
 )
+from nrf.experiments import build, main
 from nrf.report import controls as report_controls
+from nrf.runs import formats
 
 SHORT = Training(epochs=1, batch_size=4, learning_rate=1e-4)
 APPENDIX = Appendix(strength=(1, 3), noise_start=Matching(2, 0.1, start="noise"))
@@ -44,17 +46,17 @@ class BesideTest(parameterized.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.out = Path(folder.name) / "run"
         cls.config = tiny(appendix=APPENDIX, controls=CONTROLS)
-        cls.results = experiment.run(cls.config, cls.out)
+        cls.results = main.run(cls.config, cls.out)
         cls.train_set, cls.test_set = data.load(
             "digits", train_examples=60, test_examples=40
         )
-        cls.model = programs.network(cls.config.network, 10)
+        cls.model = build.network(cls.config.network, 10)
 
     def made(self, name):
-        return kinds.CONSTRUCTED.load(self.out / "seed0" / name)
+        return formats.CONSTRUCTED.load(self.out / "seed0" / name)
 
     def params(self, name):
-        return kinds.TRAINED.load(self.out / "seed0" / name).params
+        return formats.TRAINED.load(self.out / "seed0" / name).params
 
     def says(self, name, images):
         return np.asarray(self.model.apply(self.params(name), images).logits.argmax(-1))
@@ -137,7 +139,7 @@ class BesideTest(parameterized.TestCase):
 
     def test_twice_the_steps_are_twice_the_steps(self):
         evaluation = dataclasses.replace(self.config.evaluation, steps=1)
-        built = programs.Programs(self.config, 10)
+        built = build.Programs(self.config, 10)
         checks = built.checks(evaluation)
         params = self.params("standard")
         x, y = self.test_set.images[:20], self.test_set.labels[:20]
@@ -228,7 +230,7 @@ class BesideTest(parameterized.TestCase):
         def progress(stage, examples):
             self.fail(f"{stage} is made again")
 
-        again = experiment.run(self.config, self.out, progress=progress)
+        again = main.run(self.config, self.out, progress=progress)
         for part in ("rows", "appendix", "controls", "bugs", "leakage", "plane"):
             self.assertEqual(again[part], self.results[part])
 
@@ -245,7 +247,7 @@ class SecondTestSetTest(parameterized.TestCase):
                 test_examples=10,
                 appendix=Appendix(False, False, (), second_test="things"),
             )
-            results = experiment.run(config, Path(folder) / "run")
+            results = main.run(config, Path(folder) / "run")
             self.assertLen(results["appendix"], 6 * 2)
             for mine, other in zip(results["appendix"], results["rows"], strict=True):
                 self.assertEqual(mine["tested_on"], "second_test")
@@ -256,7 +258,7 @@ class SecondTestSetTest(parameterized.TestCase):
             write(folder, compressed(), [png(image) for image in COLOURS])
             config = tiny(data_dir=folder, appendix=Appendix(second_test="things"))
             with self.assertRaisesRegex(ValueError, "has to be like the first"):
-                experiment.run(config, Path(folder) / "run")
+                main.run(config, Path(folder) / "run")
 
 
 class RefusalsTest(parameterized.TestCase):
@@ -283,7 +285,7 @@ class RefusalsTest(parameterized.TestCase):
     def test_before_any_work(self, controls, message):
         with tempfile.TemporaryDirectory() as out:
             with self.assertRaisesRegex(ValueError, message):
-                experiment.run(tiny(controls=controls), Path(out))
+                main.run(tiny(controls=controls), Path(out))
             self.assertEmpty(list(Path(out).rglob("*")))
 
     def test_a_labeller_that_errs_too_little(self):
@@ -293,7 +295,7 @@ class RefusalsTest(parameterized.TestCase):
         )
         with tempfile.TemporaryDirectory() as out:
             with self.assertRaisesRegex(ValueError, "fewer than a batch of 60"):
-                experiment.run(tiny(controls=controls), Path(out))
+                main.run(tiny(controls=controls), Path(out))
 
 
 class ChanceTest(parameterized.TestCase):
@@ -313,7 +315,7 @@ class ChanceTest(parameterized.TestCase):
             synthesis_batch=300,
         )
         with tempfile.TemporaryDirectory() as out:
-            results = experiment.run(config, Path(out))
+            results = main.run(config, Path(out))
         for name in ("D_rand", "D_det"):
             (plain,) = (
                 row["correct"] / row["total"]

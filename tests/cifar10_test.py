@@ -16,7 +16,8 @@ import PIL.Image
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
-from nrf import cifar10, data
+from nrf import data
+from nrf.data import cifar10
 
 # Four examples in each of the archive's files: a label, then red, green, blue planes.
 RECORDS = np.random.default_rng(0).integers(0, 256, (6, 4, 3073), np.uint8)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from absl.testing import parameterized
 
-from nrf import config, programs
+from nrf import config
+from nrf.experiments import build
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 TRAINING = config.Training(epochs=1, batch_size=4, learning_rate=0.1)
@@ -29,10 +30,10 @@ class ConfigTest(parameterized.TestCase):
         command = f"python scripts/{script}.py configs/{path.name}"
         self.assertIn(command, loaded["__doc__"])
         if script == "run":
-            programs.Programs(found, 10)
+            build.Programs(found, 10)
         if script == "transfer":
             for learner in found.learners:
-                programs.NetworkPrograms(learner.network, 10)
+                build.NetworkPrograms(learner.network, 10)
 
     @parameterized.parameters(
         ("small", 8),
@@ -47,7 +48,7 @@ class ConfigTest(parameterized.TestCase):
         import jax
 
         settings = config.Network(name, (0.5,), (0.2,), widths=(4, 8), width=2)
-        model = programs.network(settings, 10)
+        model = build.network(settings, 10)
         x = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
         params = jax.eval_shape(model.init, jax.random.key(0), x)
         self.assertEqual(
@@ -129,7 +130,7 @@ class ConfigTest(parameterized.TestCase):
             TRAINING, schedule=schedule, learning_rate=1.0, momentum=0.0, weight_decay=0
         )
         # The rate at a step is what a gradient of one is multiplied by.
-        chain = programs.optimizer(settings, 100)
+        chain = build.optimizer(settings, 100)
         params = jnp.zeros(())
         state, rates = chain.init(params), []
         for _ in range(101):

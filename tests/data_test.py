@@ -51,11 +51,11 @@ class DigitsTest(parameterized.TestCase):
 
     def test_planted_is_made_by_its_module(self):
         made = data.Dataset(np.zeros((3, 2, 2, 1)), np.arange(3), ("a", "b", "c"))
-        planted = types.ModuleType("nrf.planted")
+        planted = types.ModuleType("nrf.data.planted")
         planted.load = lambda: (made, made)  # type: ignore[attr-defined]
         with (
-            mock.patch.dict(sys.modules, {"nrf.planted": planted}),
-            mock.patch("nrf.planted", planted, create=True),
+            mock.patch.dict(sys.modules, {"nrf.data.planted": planted}),
+            mock.patch("nrf.data.planted", planted, create=True),
         ):
             train, test = data.load("planted", test_examples=2)
         self.assertLen(train.labels, 3)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from absl.testing import parameterized
 
-from nrf import devices, ellipses
+from nrf import devices
+from nrf.experiments import ellipses
 
 CONFIG = Path(__file__).parent.parent / "configs" / "gaussian.py"
 

@@ -10,10 +10,11 @@ import optax
 from absl.testing import parameterized
 from jax.experimental import io_callback
 
-from nrf import attacks, data, devices, evaluate, evidence, losses, models, train
+from nrf import attacks, data, devices, evaluate, losses, models, train
 from nrf.attacks.pgd import better
 from nrf.data import Dataset
-from nrf.evidence import BELIEVABLE, Evidence, look
+from nrf.evaluate import BELIEVABLE, Evidence
+from nrf.evaluate import checks as look
 from nrf.models import Output
 
 KEY = jax.random.key(0)
@@ -33,7 +34,7 @@ def pgd_at(apply, threat_at=attacks.l2, *, steps=STEPS, crossings=2.5, **options
 
 
 def gather(checks, params, dataset, *, batch_size=50, mesh=1, **options):
-    return evidence.gather(
+    return evaluate.gather(
         jax.random.clone(KEY),
         checks,
         params,
@@ -114,7 +115,7 @@ def random_points_at(apply, threat_at=attacks.l2, count=20):
 
 def all_checks(apply, attack_at=None, *, crossings=2.5, **options):
     """With more steps and random points, unless others are given."""
-    return evidence.make_checks(
+    return evaluate.make_checks(
         apply,
         losses.cross_entropy(apply),
         attacks.l2,
@@ -154,7 +155,7 @@ class LinearTest(parameterized.TestCase):
         threat_at = {"linf": attacks.linf, "l2": attacks.l2, "l1": attacks.l1}[norm]
         epsilon = {"linf": 0.045, "l2": 0.09, "l1": 0.18}[norm]
         more_steps = pgd_at(bright, threat_at, steps=2 * STEPS)
-        checks = evidence.make_checks(
+        checks = evaluate.make_checks(
             bright,
             losses.cross_entropy(bright),
             threat_at,
@@ -224,7 +225,7 @@ class LinearTest(parameterized.TestCase):
         data = ladder()
         data = data._replace(images=data.images.mean((1, 2, 3), keepdims=True))
         images = np.broadcast_to(data.images, (16, 2, 2, 1)).copy()
-        checks = evidence.make_checks(
+        checks = evaluate.make_checks(
             bright, losses.cross_entropy(bright), attacks.l2, pgd_at(bright)
         )
         found = gather(
@@ -245,7 +246,7 @@ class LinearTest(parameterized.TestCase):
         )
 
     def test_gradients_vanish_where_the_label_leads_by_17(self):
-        checks = evidence.make_checks(
+        checks = evaluate.make_checks(
             bright, losses.cross_entropy(bright), attacks.l2, pgd_at(bright)
         )
         distance = np.repeat((np.arange(8) + 0.5) / 20, 2)
@@ -266,7 +267,7 @@ class LinearTest(parameterized.TestCase):
         self.assertIn("vanishing gradient", names(found))
 
     def test_logits_too_small_for_steps(self):
-        checks = evidence.make_checks(
+        checks = evaluate.make_checks(
             bright, losses.cross_entropy(bright), attacks.l2, pgd_at(bright)
         )
         found = gather(checks, jnp.float32(1e-14), ladder(), epsilon=0.09)
@@ -280,7 +281,7 @@ class LinearTest(parameterized.TestCase):
             return attacks.pgd(loss, attacks.l2(epsilon), steps=5, step_size=0.2)
 
         wrong = ladder()._replace(labels=1 - ladder().labels)
-        checks = evidence.make_checks(
+        checks = evaluate.make_checks(
             bright, losses.cross_entropy(bright), attacks.l2, mend
         )
         found = gather(checks, jnp.float32(1), wrong, epsilon=0.9)
@@ -291,7 +292,7 @@ class MadeTest(parameterized.TestCase):
     """Images that some attack made before, and what is known of them."""
 
     def gather(self, made, **options):
-        checks = evidence.make_checks(
+        checks = evaluate.make_checks(
             bright,
             losses.cross_entropy(bright),
             attacks.l2,
@@ -339,7 +340,7 @@ class MadeTest(parameterized.TestCase):
 
     def test_nothing_is_left_to_be_attacked_again(self):
         dark = ladder()._replace(images=np.zeros((16, 2, 2, 1), "f"))
-        checks = evidence.make_checks(
+        checks = evaluate.make_checks(
             bright,
             losses.cross_entropy(bright),
             attacks.l2,
@@ -450,7 +451,7 @@ class PlantedTest(parameterized.TestCase):
             threat = attacks.l2(epsilon)
             return attacks.pgd(loss, threat, steps=STEPS, step_size=epsilon / 8)
 
-        checks = evidence.make_checks(apply, loss, attacks.l2, attack_at)
+        checks = evaluate.make_checks(apply, loss, attacks.l2, attack_at)
         found = gather(checks, params, digits()[1])
         self.assertEqual(found.verdict, BELIEVABLE)
         self.assertEqual(found.vanishing, 0)
@@ -500,7 +501,7 @@ class PlantedTest(parameterized.TestCase):
 
         found = self.expect(
             ["depends on the batch"],
-            evidence.make_checks(
+            evaluate.make_checks(
                 apply, losses.cross_entropy(apply), attacks.l2, pgd_at(apply)
             ),
             network="small",
@@ -747,14 +748,14 @@ class RefusalsTest(parameterized.TestCase):
         ("no_companions", {"batch_size": 1}, attacks.l2, "needs others beside it"),
     )
     def test_options(self, options, threat_at, message):
-        checks = evidence.make_checks(
+        checks = evaluate.make_checks(
             bright, losses.cross_entropy(bright), threat_at, pgd_at(bright, threat_at)
         )
         with self.assertRaisesRegex(ValueError, message):
             gather(checks, jnp.float32(1), ladder(), **options)
 
     def test_images_and_labels(self):
-        checks = evidence.make_checks(
+        checks = evaluate.make_checks(
             bright, losses.cross_entropy(bright), attacks.l2, pgd_at(bright)
         )
         bad = ladder()._replace(images=255 * ladder().images)

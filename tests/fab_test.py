@@ -8,7 +8,7 @@ from absl.testing import parameterized
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nrf import attacks, losses, models
-from nrf.attacks.ensemble import likeliest
+from nrf.attacks.autoattack import likeliest
 from nrf.attacks.fab import cross
 
 SHAPE = (6, 5, 4, 3)

@@ -10,8 +10,8 @@ import numpy as np
 from absl.testing import parameterized
 from flax import linen as nn
 
-from nrf import devices, features, models, planted, theory
-from nrf.data import Dataset
+from nrf import devices, features, models, theory
+from nrf.data import Dataset, planted
 from nrf.features import Estimate, Extremes
 from nrf.models.densenet import DenseNet
 from nrf.models.inception import Inception

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from nrf import features, planted, theory
-from nrf.data import Dataset
+from nrf import features, theory
+from nrf.data import Dataset, planted
 from nrf.features import Directions
 
 KEY = jax.random.key(0)

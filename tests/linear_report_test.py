@@ -5,9 +5,10 @@ import re
 
 from absl.testing import absltest
 
-from nrf import features, planted
+from nrf import features
+from nrf.data import planted
 from nrf.report import linear
-from nrf.report.framework import VERDICTS
+from nrf.report.features import VERDICTS
 
 
 @functools.cache

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from absl.testing import parameterized
 
-from nrf import experiment, planted
+from nrf.data import planted
+from nrf.experiments import main
 
 CONFIG = Path(__file__).parent.parent / "configs" / "planted.py"
 
@@ -82,7 +83,7 @@ class EffectsTest(parameterized.TestCase):
         super().setUpClass()
         config = dataclasses.replace(runpy.run_path(str(CONFIG))["config"], seeds=(0,))
         with tempfile.TemporaryDirectory() as out:
-            cls.results = experiment.run(config, Path(out))
+            cls.results = main.run(config, Path(out))
         cls.accuracy = {
             (row["trained_on"], row["training"], row["epsilon"]): row["correct"]
             / row["total"]

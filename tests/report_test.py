@@ -14,7 +14,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from nrf import config, report
-from nrf.report import claims, experiment, figures, page, paper, pictures
+from nrf.report import charts, claims, main, page, paper, pictures
 from nrf.report import results as results_lib
 
 TEN = tuple("0123456789")
@@ -309,7 +309,7 @@ class TableTest(parameterized.TestCase):
         self.assertStartsWith(lines[2], "| D, standard")
         self.assertStartsWith(lines[8], "| D_mix")
         self.assertEqual(lines[8].count("| – "), 4)
-        self.assertIn("D<sub>mix</sub>", experiment.html(without_plots(results), {}))
+        self.assertIn("D<sub>mix</sub>", main.html(without_plots(results), {}))
 
     def test_counts_that_differ_are_listed(self):
         results = fake_results(seeds=(0,), epsilons=(0.5,))
@@ -337,7 +337,7 @@ class TableTest(parameterized.TestCase):
         self.assertIn("ε of D_rand and D_det: 1.5 (paper: 0.5)", note)
         for data in ("digits", "cifar100"):
             self.assertFalse(paper.comparable({"data": data}))
-            text = experiment.markdown_page({**results, "data": data})
+            text = main.markdown_page({**results, "data": data})
             self.assertNotIn("48.27", text)
 
     def test_no_paper_radius_for_another_norm(self):
@@ -469,7 +469,7 @@ class WriteTest(parameterized.TestCase):
 
     def test_colours_and_fonts_are_the_page_s(self):
         source = source_of("digits")
-        self.assertFalse(self.has(source, "|".join(figures.PAGE)))
+        self.assertFalse(self.has(source, "|".join(charts.PAGE)))
         self.assertFalse(self.has(source, "font: 1?[0-9]px|font-family: '"))
         for own in ("fill: currentColor", "stroke: var.--rule", "fill: var.--paper"):
             self.assertTrue(self.has(source, own), own)

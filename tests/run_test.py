@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from absl.testing import parameterized
 
-from nrf import kinds
+from nrf.runs import formats
 
 ROOT = Path(__file__).parent.parent
 TINY = (
@@ -108,7 +108,7 @@ class RunTest(parameterized.TestCase):
             found = json.loads((out / "transfer.json").read_text())
             self.assertEqual(found["config"]["learners"][0]["network"]["widths"], [3])
             # Without halves D_det is of all training images.
-            made = kinds.CONSTRUCTED.load(out / "seed0" / "D_det")
+            made = formats.CONSTRUCTED.load(out / "seed0" / "D_det")
             self.assertLen(made.labels, 60)
             self.assertEqual(made.images.dtype, np.float16)
 

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from absl.testing import parameterized
 
-from nrf import store
-from nrf.kinds import ARRAYS
+from nrf.runs import store
+from nrf.runs.formats import ARRAYS
 
 ABOUT = {"seed": 0, "matching": {"steps": 1000, "step_size": 0.1}, "sizes": (1, 2)}
 VALUE = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, 2])}
@@ -21,8 +21,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from nrf import store
-from nrf.kinds import ARRAYS, Kind
+from nrf.runs import store
+from nrf.runs.formats import ARRAYS, Kind
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -42,15 +42,18 @@ FULL = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from nrf import kinds, store
+from nrf.runs import formats, store
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 images = np.random.default_rng(0).random((50, 8, 8, 3), np.float32)
 rows = np.arange(50)
 for kind, value in (
-    (kinds.ARRAYS, {"a": images}),
-    (kinds.TRAINED, kinds.Trained({"a": images}, [])),
-    (kinds.CONSTRUCTED, kinds.Constructed(images, rows * 0, rows * 0, rows, "a", {})),
+    (formats.ARRAYS, {"a": images}),
+    (formats.TRAINED, formats.Trained({"a": images}, [])),
+    (
+        formats.CONSTRUCTED,
+        formats.Constructed(images, rows * 0, rows * 0, rows, "a", {}),
+    ),
 ):
     try:
         store.stage(Path(sys.argv[1]), {}, lambda: value, kind)

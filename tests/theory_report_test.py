@@ -13,7 +13,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from nrf import report
-from nrf.report import claims, figures, page, theory
+from nrf.report import charts, claims, page, theory
 from nrf.report.theory import claims as theory_claims
 from nrf.report.theory import planes
 
@@ -265,7 +265,7 @@ class PageTest(parameterized.TestCase):
             self.assertRegex(figure[-3000:], r"<figcaption>[^<]{100,}")
 
     def test_colours_are_the_page_s(self):
-        self.assertIsNone(re.search("|".join(figures.PAGE), source()))
+        self.assertIsNone(re.search("|".join(charts.PAGE), source()))
         for own in ("stroke: currentColor", "stroke: var(--rule)", "prefers-color"):
             self.assertIn(own, source())
         # Powers of ten would be drawn as formulas, glyph by glyph.

@@ -16,11 +16,12 @@ from absl.testing import absltest, parameterized
 from theory_report_test import Page, fake_results
 from transfer_test import tiny
 
-from nrf import report, store
+from nrf import report
 from nrf.report import transfer
 from nrf.report.claims import NOT_MEASURED, NOT_SHOWN, SHOWN
 from nrf.report.transfer import claims
 from nrf.report.transfer.results import PAPER, learners, points
+from nrf.runs import store
 
 # Of 1,000 test images: right, fooled, reached, right on D_det.
 COUNTS = {

@@ -9,8 +9,10 @@ import jax
 import numpy as np
 from absl.testing import parameterized
 
-from nrf import data, kinds, programs, transfer
+from nrf import data
 from nrf.config import PGD, Learner, Mislabelling, Network, Training, Transfer
+from nrf.experiments import build, transfer
+from nrf.runs import formats
 
 TRAINING = Training(epochs=2, batch_size=20, learning_rate=0.05)
 ATTACK = PGD("l2", 1.0, steps=3, step_size=0.5)
@@ -102,7 +104,7 @@ class StudyTest(parameterized.TestCase):
         cls.train_set, cls.test_set = data.load(
             "digits", train_examples=120, test_examples=60
         )
-        cls.attacks = kinds.ARRAYS.load(cls.out / "seed0" / "attacks")
+        cls.attacks = formats.ARRAYS.load(cls.out / "seed0" / "attacks")
 
     def test_a_row_for_every_network(self):
         names = [row["network"] for row in self.results["rows"]]
@@ -117,7 +119,7 @@ class StudyTest(parameterized.TestCase):
         self.assertLen(saved["history"], 1 + 2 * 3)
 
     def test_d_det_is_of_the_half_of_the_source(self):
-        made = kinds.CONSTRUCTED.load(self.out / "seed0" / "D_det")
+        made = formats.CONSTRUCTED.load(self.out / "seed0" / "D_det")
         first, second = transfer.halves(0, self.train_set)
         moved = np.linalg.norm((made.images - first.images).reshape(60, -1), axis=1)
         self.assertLessEqual(moved.max(), 1 + 1e-5)
@@ -142,8 +144,8 @@ class StudyTest(parameterized.TestCase):
 
     def test_attacks_climb_away_from_the_label_and_towards_the_next_class(self):
         labels = self.test_set.labels
-        params = kinds.TRAINED.load(self.out / "seed0" / "source").params
-        model = programs.network(tiny().source, 10)
+        params = formats.TRAINED.load(self.out / "seed0" / "source").params
+        model = build.network(tiny().source, 10)
 
         def of(images, classes):
             logits = jax.nn.log_softmax(model.apply(params, images).logits)
@@ -160,10 +162,10 @@ class StudyTest(parameterized.TestCase):
         labels = self.test_set.labels
         targets = (labels + 1) % 10
         for row in self.results["rows"][1:3]:
-            model = programs.network(network(row["network"]), 10)
+            model = build.network(network(row["network"]), 10)
 
             def says(stage, images, model=model):
-                params = kinds.TRAINED.load(self.out / "seed0" / stage).params
+                params = formats.TRAINED.load(self.out / "seed0" / stage).params
                 return np.asarray(model.apply(params, images).logits.argmax(-1))
 
             name = row["network"]

@@ -17,7 +17,7 @@ Pixels are in [0, 1], and so are `epsilon` and `step_size`: the common linf ball
 """
 
 from nrf.attacks.apgd import apgd
-from nrf.attacks.ensemble import Component, standard, targeted, worst_case
+from nrf.attacks.autoattack import Component, standard, targeted, worst_case
 from nrf.attacks.eot import eot, transfer
 from nrf.attacks.fab import fab, smallest
 from nrf.attacks.pgd import example_keys, pgd

@@ -4,7 +4,8 @@ Frozen dataclasses without JAX: `--help` answers at once, and a variant of an ex
 is `dataclasses.replace(config, ...)`. Files in `configs/` hold one `config` each.
 """
 
-from nrf.config.beside import (
+from nrf.config.experiment import SETS, Experiment, Features, Students
+from nrf.config.optional import (
     Appendix,
     Bugs,
     Controls,
@@ -13,7 +14,6 @@ from nrf.config.beside import (
     Plane,
     Suite,
 )
-from nrf.config.experiment import SETS, Experiment, Features, Students
 from nrf.config.parts import (
     PGD,
     Evaluation,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from nrf.config.beside import Appendix, Controls, Suite
+from nrf.config.optional import Appendix, Controls, Suite
 from nrf.config.parts import (
     Evaluation,
     Matching,

@@ -181,7 +181,7 @@ class Mislabelling:
 class Evaluation:
     """Robust accuracy at every radius of `epsilons`, by PGD from the image itself.
 
-    In the main experiment each comes with its evidence: see `nrf.evidence`.
+    In the main experiment each comes with its evidence: see `nrf.evaluate`.
     """
 
     norm: Norm

@@ -30,6 +30,16 @@ from nrf.features.estimate import (
     one_against_rest,
     rho,
 )
+from nrf.features.extremes import (
+    Features,
+    Probe,
+    attacked,
+    certified,
+    linear,
+    linear_extremes,
+    make_probe,
+    representation,
+)
 from nrf.features.leakage import leakage, robustly_useful
 from nrf.features.measure import (
     VERDICTS,
@@ -47,16 +57,6 @@ from nrf.features.plane import (
     frontier,
     plane,
     principal,
-)
-from nrf.features.worst import (
-    Features,
-    Probe,
-    attacked,
-    certified,
-    linear,
-    linear_extremes,
-    make_probe,
-    representation,
 )
 
 __all__ = [

@@ -29,11 +29,10 @@ import jax
 import numpy as np
 
 from nrf.config import Norm
-from nrf.data import Dataset
 from nrf.features.estimate import Array, constant_units, gamma, one_against_rest, rho
+from nrf.features.extremes import linear, linear_extremes
 from nrf.features.measure import VERDICTS, judge
-from nrf.features.worst import linear, linear_extremes
-from nrf.types import Key, check_images, check_labels
+from nrf.types import Dataset, Key, check_images, check_labels
 
 
 def robustly_useful(

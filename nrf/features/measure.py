@@ -11,7 +11,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nrf import devices
-from nrf.data import Dataset
 from nrf.features.estimate import (
     Array,
     Estimate,
@@ -23,8 +22,8 @@ from nrf.features.estimate import (
     refuse_constant,
     rho,
 )
-from nrf.features.worst import Probe, attacked, certified
-from nrf.types import Key, Params, check_images
+from nrf.features.extremes import Probe, attacked, certified
+from nrf.types import Dataset, Key, Params, check_images
 
 VERDICTS = (
     "not useful",

@@ -24,11 +24,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nrf.data import Dataset
 from nrf.features.estimate import Estimate, Extremes, check_epsilon, gamma
+from nrf.features.extremes import linear, linear_extremes
 from nrf.features.measure import VERDICTS, judge
-from nrf.features.worst import linear, linear_extremes
-from nrf.types import check_images, check_labels
+from nrf.types import Dataset, check_images, check_labels
 
 # Pixels are float32 in [0, 1]: what varies less than this is their rounding.
 _ROUNDING = 1e-6

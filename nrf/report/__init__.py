@@ -13,10 +13,10 @@ use `nrf.report.page` for the shell and `nrf.report.figures.svg` for plots.
 
 from pathlib import Path
 
-from nrf import store
-from nrf.report import experiment, pictures, theory, transfer
+from nrf.report import main, pictures, theory, transfer
 from nrf.report.results import load
 from nrf.report.table import table
+from nrf.runs import store
 
 __all__ = ["load", "table", "transfer", "write"]
 
@@ -56,8 +56,8 @@ def write(out: Path) -> Path:
         html = transfer.html(transfer.load(out), runs)
     else:
         results = load(out)
-        markdown = experiment.markdown_page(results)
-        html = experiment.html(results, pictures.load(out), theories, studies)
+        markdown = main.markdown_page(results)
+        html = main.html(results, pictures.load(out), theories, studies)
         store.write(out / "results.md", markdown.encode())
     return store.write(out / "report.html", html.encode())
 

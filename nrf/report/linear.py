@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from nrf.report import page
-from nrf.report.figures import INK, PAPER, STYLE, svg
-from nrf.report.framework import VERDICTS
+from nrf.report.charts import INK, PAPER, STYLE, svg
+from nrf.report.features import VERDICTS
 from nrf.report.results import Measure, Results, bracket, norm_name, percent, radius
 
 # Goh's, of CIFAR-10 with its 10 features (response 2). Its page says "out of 88 %" of

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nrf.evaluate import Score
-from nrf.evidence import Evidence
+from nrf.evaluate import Evidence, Score
 
 Results = dict[str, Any]  # The content of results.json.
 NEEDED = ("data", "classes", "rows")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from nrf.report.figures import INK, PAPER, STYLE, svg
+from nrf.report.charts import INK, PAPER, STYLE, svg
 from nrf.report.results import Results
 
 # Okabe and Ito's palette; classes and lines differ by marker or dash as well.

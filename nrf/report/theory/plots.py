@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from nrf.report.figures import INK, STYLE, svg
+from nrf.report.charts import INK, STYLE, svg
 from nrf.report.results import Results
 from nrf.report.theory.planes import BLUE, GREEN, ORANGE, PINK
 

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from nrf.report.figures import INK, STYLE, svg
+from nrf.report.charts import INK, STYLE, svg
 from nrf.report.results import Measure, Results, percent
 from nrf.report.transfer.claims import Line, line, measured_line
 from nrf.report.transfer.results import PAPER, label, learners

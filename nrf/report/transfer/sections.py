@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nrf.report import claims, figures, page, paper, provenance
+from nrf.report import charts, claims, page, paper, provenance
 from nrf.report.results import Network, Results, norm_name, percent, radius
 from nrf.report.transfer import plots
 from nrf.report.transfer.claims import WAYS, power
@@ -80,12 +80,12 @@ def verdicts(study: Results, runs: Sequence[str]) -> str:
 
 def scatter(study: Results) -> str:
     beside = paper.comparable(study)
-    charts = [plots.scatter(way, study, way, beside) for way in WAYS]
+    drawn = [plots.scatter(way, study, way, beside) for way in WAYS]
     hollow = " Hollow, with the dashed line: the paper's five points." if beside else ""
     return page.section(
         "Transfer rate against what is learned from D_det",
         page.figure(
-            page.panels(charts, least="26rem"),
+            page.panels(drawn, least="26rem"),
             "A point per architecture. Upwards: how often attacks on the source work "
             "on the network that was trained on D. To the right: the test accuracy of "
             "the network of this architecture that saw nothing but the source's D_det. "
@@ -178,8 +178,8 @@ def by_epoch(study: Results) -> str:
     for name in learners(study):
         names[name] = f"{label(name)} on D"
         names[f"{name}_on_D_det"] = f"{label(name)} on D_det"
-    charts = [
-        figures.training(
+    drawn = [
+        charts.training(
             f"training{i}",
             Network(names.get(stage, stage), "standard"),
             of_seeds,
@@ -197,7 +197,7 @@ def by_epoch(study: Results) -> str:
     return page.section(
         "Accuracy during training",
         page.figure(
-            key + page.panels(charts, least="15rem"),
+            key + page.panels(drawn, least="15rem"),
             "A line per seed. Test accuracy is that on D's test images; training "
             "accuracy is that on what is trained with, which for D_det has only wrong "
             "labels. Lines that still rise at the end ask for more epochs.",

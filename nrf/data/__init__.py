@@ -1,0 +1,13 @@
+"""Data sets as arrays in [0, 1], their shuffling and their augmentation.
+
+train, test = data.load("digits")
+for rows in data.batch_indices(seed=0, epoch=3, n=1000, batch_size=64):
+    x = data.augment(key, train.images[rows], pad=1, flip=False)
+    y = train.labels[rows]
+"""
+
+from nrf.data.batches import augment, batch_indices
+from nrf.data.load import BUILT_IN, load, load_test
+from nrf.types import Dataset
+
+__all__ = ["BUILT_IN", "Dataset", "augment", "batch_indices", "load", "load_test"]

@@ -1,0 +1,189 @@
+"""A sequence of attacks over a data set, each on the examples that withstood before.
+
+    components = attacks.standard(model.apply, attacks.linf, num_classes=10)
+    programs = suite.make_programs(model.apply, components)
+    result = suite.run(key, programs, params, test, epsilon=8 / 255, batch_size=500,
+                       mesh=mesh)
+    suite.score(result, programs)  # {"clean": ..., "apgd-ce": ..., ...}
+
+Broken examples are dropped and the others packed anew into batches of two sizes, so
+that every program is compiled twice at most, for all rounds, all radii and all networks
+of one architecture. Keys come from names and indices; no result depends on the packing.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from nrf import devices
+from nrf.attacks import Component, example_keys
+from nrf.evaluate.accuracy import Score
+from nrf.types import Apply, Dataset, Key, Params, check_images, check_labels
+
+
+class Program(NamedTuple):
+    """A component, compiled: `perturb(key, params, epsilon, round, indices, x, y)`.
+
+    It returns images and whether the network is wrong about them.
+    """
+
+    component: Component
+    perturb: Callable[..., tuple[jax.Array, jax.Array]]
+
+
+class Found(NamedTuple):
+    """What one program fooled the network with."""
+
+    indices: np.ndarray  # [M] int64, of the examples.
+    images: np.ndarray  # [M, H, W, C] adversarial.
+
+
+class Result(NamedTuple):
+    """What a sequence of attacks did to a data set."""
+
+    images: np.ndarray  # [N, H, W, C] adversarial where found, else the original ones.
+    broken_by: np.ndarray  # [N] int32, index of the program; -1: withstood all.
+
+
+def make_programs(apply: Apply, components: Sequence[Component]) -> tuple[Program, ...]:
+    """One compiled program per component; the first, "clean", is no attack at all.
+
+    Raises:
+      ValueError: two components of one name, which would draw the same numbers.
+    """
+    clean = Component("clean", lambda epsilon, number: lambda keys, params, x, y: x)
+    components = (clean, *components)
+    names = [component.name for component in components]
+    if len(set(names)) < len(names):
+        raise ValueError(f"components need different names, got {', '.join(names)}.")
+
+    def compiled(component):
+        number = zlib.crc32(component.name.encode())
+
+        def perturb(key, params, epsilon, turn, indices, x, y):
+            key = jax.random.fold_in(jax.random.fold_in(key, number), turn)
+            attack = component.attack_at(epsilon, turn)
+            x_adv = attack(example_keys(key, indices), params, x, y)
+            return x_adv, jnp.argmax(apply(params, x_adv).logits, -1) != y
+
+        return Program(component, jax.jit(perturb))
+
+    return tuple(map(compiled, components))
+
+
+def run(
+    key: Key,
+    programs: Sequence[Program],
+    params: Params,
+    dataset: Dataset,
+    *,
+    epsilon: float,
+    batch_size: int,
+    mesh: Mesh,
+    tick: Callable[[int], None] = lambda examples: None,
+) -> Result:
+    """Attacks every example until it is broken, or no program is left.
+
+    `tick` hears, for each round of each program, of the examples that are finished, or
+    were left to a program and are broken before its last round.
+
+    Raises:
+      ValueError: images outside [0, 1], labels out of range, or a radius that the
+        components refuse.
+    """
+    for program in programs:
+        # Built and thrown away: the radius has a value here, and none in a program.
+        program.component.attack_at(epsilon, 0)
+    found: list[Found] = []
+    for program in programs:
+        found.append(
+            attack(
+                jax.random.clone(key),
+                program,
+                params,
+                dataset,
+                left=withstood(dataset, found),
+                epsilon=epsilon,
+                batch_size=batch_size,
+                mesh=mesh,
+                tick=tick,
+            )
+        )
+    return collect(dataset, found)
+
+
+def attack(
+    key: Key,
+    program: Program,
+    params: Params,
+    dataset: Dataset,
+    *,
+    left: np.ndarray,
+    epsilon: float,
+    batch_size: int,
+    mesh: Mesh,
+    tick: Callable[[int], None] = lambda examples: None,
+) -> Found:
+    """All rounds of one program on the examples at `left` [L]; `run` in one step.
+
+    So that a sequence can be interrupted: the same key goes to every program.
+
+    Raises:
+      ValueError: as `run`.
+    """
+    check_images(dataset.images)
+    check_labels(dataset.labels, dataset.num_classes)
+    program.component.attack_at(epsilon, 0)
+    key, params = devices.copy(mesh, (key, params))
+    radius = jnp.float32(epsilon)
+    indices, images, total = [left[:0]], [dataset.images[:0]], left.size
+    for turn in range(program.component.rounds):
+        if left.size < total:
+            tick(total - left.size)
+        if not left.size:
+            continue
+        at = key, params, radius, jnp.int32(turn)
+        moved, broken = devices.map_examples(
+            lambda *batch: program.perturb(*at, *batch),  # noqa: B023
+            (left, dataset.images[left], dataset.labels[left]),
+            batch_size=batch_size,
+            mesh=mesh,
+            pack=True,
+            tick=tick,
+        )
+        indices.append(left[broken])
+        images.append(moved[broken])
+        left = left[~broken]
+    return Found(np.concatenate(indices), np.concatenate(images))
+
+
+def withstood(dataset: Dataset, found: Sequence[Found]) -> np.ndarray:
+    """[L] indices of the examples that nothing of what was found fools."""
+    every = np.arange(len(dataset.labels))
+    return np.setdiff1d(every, np.concatenate([every[:0], *(f.indices for f in found)]))
+
+
+def collect(dataset: Dataset, found: Sequence[Found]) -> Result:
+    """What all programs found, in their order."""
+    images = np.array(dataset.images)
+    broken_by = np.full(len(images), -1, np.int32)
+    for number, (indices, moved) in enumerate(found):
+        images[indices] = moved
+        broken_by[indices] = number
+    return Result(images, broken_by)
+
+
+def score(result: Result, programs: Sequence[Program]) -> dict[str, Score]:
+    """By program, in order: the examples that withstood it and all before it."""
+    withstood = {}
+    for number, program in enumerate(programs):
+        broken = (result.broken_by >= 0) & (result.broken_by <= number)
+        withstood[program.component.name] = Score(
+            int((~broken).sum()), len(result.broken_by)
+        )
+    return withstood

@@ -1,0 +1,1 @@
+"""The experiments of the paper, each from a config to its results."""

@@ -1,0 +1,211 @@
+import io
+import json
+import struct
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import tensorflow_datasets as tfds
+from absl.testing import parameterized
+
+from nrf import data
+from nrf.data import tfds as prepared
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 3), np.uint8)
+SCALED = COLOURS / np.float32(255)
+LABELS = np.arange(40) % 3
+NAMES = ("cat", "dog", "fish")
+
+
+def png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(image.squeeze()).save(file, "png")
+    return file.getvalue()
+
+
+def write(root, image, images, *, labels=LABELS, splits=("train", "test"), shards=1):
+    """Prepares "things" as any user of TFDS would: 30 in train, 10 elsewhere."""
+
+    class Things(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {"label": tfds.features.ClassLabel(names=NAMES), **image}
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(features),
+                disable_shuffling=True,
+            )
+
+        def _split_generators(self, dl_manager):
+            return {split: self._generate_examples(split) for split in splits}
+
+        def _generate_examples(self, split):
+            for row in range(30) if split == "train" else range(30, 40):
+                part = {name: images[row] for name in image}
+                yield row, {"label": int(labels[row]), **part}
+
+    builder = Things(data_dir=root, file_format="array_record")
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(
+            try_download_gcs=False, num_shards=shards
+        )
+    )
+    return Path(builder.data_path)
+
+
+def compressed(shape=(6, 5, 3)):
+    return {"image": tfds.features.Image(shape=shape, encoding_format="png")}
+
+
+def tensor(dtype, shape=(6, 5, 3)):
+    return {"image": tfds.features.Tensor(shape=shape, dtype=dtype)}
+
+
+class PreparedTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        tfds.disable_progress_bar()
+        self.root = self.enterContext(tempfile.TemporaryDirectory())
+
+    def load(self, **options):
+        return data.load("things", data_dir=self.root, **options)
+
+    def check(self, train, test, images=SCALED):
+        for part, rows in ((train, slice(30)), (test, slice(30, 40))):
+            np.testing.assert_array_equal(part.images, images[rows])
+            np.testing.assert_array_equal(part.labels, LABELS[rows])
+            self.assertEqual(part.images.dtype, np.float32)
+            self.assertEqual(part.labels.dtype, np.int32)
+            self.assertEqual(part.names, NAMES)
+
+    @parameterized.parameters(((6, 5, 3),), ((None, None, 3),))
+    def test_compressed_colours(self, shape):
+        write(self.root, compressed(shape), [png(image) for image in COLOURS])
+        self.check(*self.load())
+
+    def test_compressed_greys(self):
+        greys = COLOURS[..., :1]
+        write(self.root, compressed((6, 5, 1)), [png(image) for image in greys])
+        self.check(*self.load(), images=greys / np.float32(255))
+
+    def test_eight_bit_tensors(self):
+        write(self.root, tensor(np.uint8), COLOURS)
+        self.check(*self.load())
+
+    @parameterized.parameters(np.float32, np.float16)
+    def test_floating_point_tensors(self, dtype):
+        images = (COLOURS / 255).astype(dtype)
+        write(self.root, tensor(dtype), images)
+        self.check(*self.load(), images=images.astype(np.float32))
+
+    def test_validation_is_the_test_set_where_there_is_none(self):
+        write(self.root, tensor(np.uint8), COLOURS, splits=("train", "validation"))
+        self.check(*self.load())
+
+    def test_the_first_so_many(self):
+        write(self.root, tensor(np.uint8), COLOURS)
+        train, test = self.load(train_examples=4, test_examples=10)
+        self.assertLen(test.labels, 10)
+        np.testing.assert_array_equal(train.images, SCALED[:4])
+        with self.assertRaisesRegex(ValueError, "'train', has 30 examples; 31 were"):
+            self.load(train_examples=31)
+
+    def as_tfrecord(self, drop=0, cut=0):
+        """Turns the data set into TFDS's default format, by the format's definition."""
+        folder = write(
+            self.root, compressed(), [png(image) for image in COLOURS], shards=2
+        )
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        builder = tfds.builder_from_directory(folder)
+        for split in ("train", "test"):
+            source = builder.as_data_source(split, deserialize_method=raw)
+            records = [source[row] for row in range(len(source))]
+            files = builder.info.splits[split].filepaths
+            lengths = builder.info.splits[split].shard_lengths
+            for file, length in zip(files, lengths, strict=True):
+                part, records = records[:length], records[length:]
+                framed = b"".join(
+                    struct.pack("<Q", len(record)) + b"CRC1" + record + b"CRC2"
+                    for record in part[: length - drop]
+                )
+                framed = framed[: len(framed) - cut]
+                Path(str(file).replace("array_record", "tfrecord")).write_bytes(framed)
+                file.unlink()
+        description = folder / "dataset_info.json"
+        info = json.loads(description.read_text())
+        info["fileFormat"] = "tfrecord"
+        description.write_text(json.dumps(info))
+
+    def test_tfrecord(self):
+        self.as_tfrecord()
+        self.check(*self.load())
+
+    def test_lost_examples_are_noticed(self):
+        self.as_tfrecord(drop=1)
+        with self.assertRaisesRegex(ValueError, "should have 30 examples.* hold 28"):
+            self.load()
+        self.assertLen(self.load(train_examples=28, test_examples=3)[0].labels, 28)
+
+    @parameterized.parameters(1, 6)
+    def test_cut_file_is_noticed(self, cut):
+        self.as_tfrecord(cut=cut)
+        with self.assertRaisesRegex(ValueError, "ends in the middle of an example"):
+            self.load()
+
+    def test_other_format(self):
+        folder = write(self.root, tensor(np.uint8), COLOURS)
+        description = folder / "dataset_info.json"
+        info = json.loads(description.read_text())
+        description.write_text(json.dumps({**info, "fileFormat": "riegeli"}))
+        with self.assertRaisesRegex(ValueError, "stored as riegeli; prepare it with"):
+            self.load()
+
+    @parameterized.parameters(
+        (("train",), r"has splits \['train'\]; 'train' is needed"),
+        (("test",), r"has splits \['test'\]; 'train' is needed"),
+    )
+    def test_missing_split(self, splits, words):
+        write(self.root, tensor(np.uint8), COLOURS, splits=splits)
+        with self.assertRaisesRegex(ValueError, words):
+            self.load()
+
+    def test_not_images(self):
+        write(self.root, {"text": tfds.features.Text()}, ["word"] * 40)
+        with self.assertRaisesRegex(ValueError, "not for image classification"):
+            self.load()
+
+    def test_not_in_height_width_channels(self):
+        write(self.root, tensor(np.uint8, (5,)), COLOURS[:, 0, :, 0])
+        with self.assertRaisesRegex(ValueError, "not for image classification"):
+            self.load()
+
+    def test_integers_of_other_widths(self):
+        write(self.root, tensor(np.int64), COLOURS.astype(np.int64))
+        with self.assertRaisesRegex(ValueError, "images of int64; they must be uint8"):
+            self.load()
+
+    def test_different_sizes(self):
+        images = [png(image[: 6 - row % 2]) for row, image in enumerate(COLOURS)]
+        write(self.root, compressed((None, None, 3)), images)
+        with self.assertRaisesRegex(ValueError, r"\(6, 5, 3\) and \(5, 5, 3\)"):
+            self.load()
+
+    @parameterized.parameters(255, np.nan, -1)
+    def test_pixels_outside_of_zero_and_one(self, pixel):
+        images = (COLOURS / 255).astype(np.float32)
+        images[3, 2, 1, 0] = pixel
+        write(self.root, tensor(np.float32), images)
+        with self.assertRaisesRegex(ValueError, r"must lie in \[0, 1\]"):
+            self.load()
+
+    def test_split_without_labels(self):
+        write(self.root, tensor(np.uint8), COLOURS, labels=np.full(40, -1))
+        with self.assertRaisesRegex(ValueError, "is it a split without labels"):
+            self.load()
+
+    def test_names_what_is_there(self):
+        write(self.root, tensor(np.uint8), COLOURS)
+        with self.assertRaisesRegex(ValueError, "holds things, .* mean 'things'"):
+            prepared.find("thing", self.root, ("digits",))
