@@ -2,9 +2,9 @@
 
     python scripts/run.py configs/planted.py --out runs/planted
 
-`nrf/data/planted.py` has the images and the answers; `python -m nrf.data.planted` prints these.
-Weight decay is part of the design: it removes from the robust network what its
-initialisation left of the chessboard, and feature matching would copy.
+`nrf/data/planted.py` has the images, and `python -m nrf.theory.planted` prints the
+right answers. Weight decay is part of the design: it removes from the robust network
+what its initialisation left of the chessboard, and feature matching would copy.
 
 Price: a minute on two CPU cores. Result (4,000 test images; mean of three seeds; two
 cores of an AMD EPYC, jax 0.10.2, 2026-11-23; standard accuracy, and under attacks of

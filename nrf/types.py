@@ -29,6 +29,33 @@ class Output(NamedTuple):
 
 # apply(params, x), with the running statistics of BatchNorm.
 Apply = Callable[[Params, Images], Output]
+
+
+class Model(NamedTuple):
+    """An architecture, as pure functions of all its variables.
+
+    `apply` uses the running statistics of BatchNorm, as attacks and evaluation must;
+    `train` uses those of the batch and returns the variables with updated ones.
+    """
+
+    init: Callable[[Key, Images], Params]
+    apply: Apply
+    train: Callable[[Params, Images], tuple[Output, Params]]
+    # `apply` with the gradient of the identity at the last ReLU, where there is one.
+    identity_relu: Apply | None = None
+
+
+class Network(NamedTuple):
+    """A trained network: what it computes, and with which parameters."""
+
+    model: Model
+    params: Params
+
+    def __call__(self, x: Any) -> jax.Array:
+        """Logits [B, K] of images [B, H, W, C]."""
+        return jax.jit(self.model.apply)(self.params, jnp.asarray(x)).logits
+
+
 # loss(params, x, y) -> [B]; y is labels, or features [B, D] to be matched.
 Loss = Callable[[Params, Images, Any], jax.Array]
 # attack(keys, params, x, y) -> x_adv, like x.
@@ -45,6 +72,33 @@ class Dataset(NamedTuple):
     @property
     def num_classes(self) -> int:
         return len(self.names)
+
+
+def outputs(apply: Callable[[Params, Images], Any]) -> Apply:
+    """`apply` as one that returns an `Output`: plain logits are their own features.
+
+    Raises:
+      ValueError: when called, if `apply` returns neither an Output nor logits [B, K].
+    """
+
+    def full(params: Params, x: Images) -> Output:
+        said = apply(params, x)
+        if isinstance(said, Output):
+            return said
+        if not isinstance(said, jax.Array):
+            raise ValueError(
+                "a network must return logits [B, K] or an Output(logits, features), "
+                f"got a {type(said).__name__}; to pick one of several results write "
+                "lambda params, x: apply(params, x)[0]."
+            )
+        if said.ndim != 2 or len(said) != len(x):
+            raise ValueError(
+                f"a network must return logits [B, K] for its {len(x)} images, got "
+                f"shape {said.shape}."
+            )
+        return Output(said, said)
+
+    return full
 
 
 def is_traced(x: Any) -> bool:

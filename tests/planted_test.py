@@ -10,6 +10,7 @@ from absl.testing import parameterized
 
 from nrf.data import planted
 from nrf.experiments import main
+from nrf.theory import planted as truth
 
 CONFIG = Path(__file__).parent.parent / "configs" / "planted.py"
 
@@ -41,11 +42,11 @@ class ClosedFormTest(parameterized.TestCase):
     @parameterized.parameters("D", "D, adversarial", "D_det")
     def test_accuracies_of_classifiers(self, name):
         data = planted.load(20_000)[1]
-        a = planted.answers(0.15, 0.2)[name]
+        a = truth.answers(0.15, 0.2)[name]
         score = coordinates(data) @ a * (2.0 * data.labels - 1)
         for epsilon in (0.0, 0.075, 0.15):
             right = (score > epsilon * np.linalg.norm(a)).mean()
-            self.assertAlmostEqual(right, planted.accuracy(a, epsilon), delta=0.012)
+            self.assertAlmostEqual(right, truth.accuracy(a, epsilon), delta=0.012)
 
     def test_usefulness_of_features(self):
         data = planted.load(20_000)[1]
@@ -56,23 +57,21 @@ class ClosedFormTest(parameterized.TestCase):
             for epsilon in (0.0, 0.15):
                 found = (signs * feature).mean() / scale
                 found -= epsilon * np.linalg.norm(a) / scale
-                self.assertAlmostEqual(
-                    found, planted.usefulness(a, epsilon), delta=0.02
-                )
+                self.assertAlmostEqual(found, truth.usefulness(a, epsilon), delta=0.02)
         # The point of the data set: both useful, the better one not robustly so.
         shade, checker = np.eye(64)[:2]
-        self.assertGreater(planted.usefulness(checker), planted.usefulness(shade))
-        self.assertLess(planted.usefulness(checker, 0.15), 0)
-        self.assertGreater(planted.usefulness(shade, 0.15), 0.3)
+        self.assertGreater(truth.usefulness(checker), truth.usefulness(shade))
+        self.assertLess(truth.usefulness(checker, 0.15), 0)
+        self.assertGreater(truth.usefulness(shade, 0.15), 0.3)
 
     def test_the_robust_answer_is_the_most_robust(self):
-        best = planted.answers(0.15, 0.2)["D, adversarial"]
-        top = planted.accuracy(best, 0.15)
+        best = truth.answers(0.15, 0.2)["D, adversarial"]
+        top = truth.accuracy(best, 0.15)
         generator = np.random.default_rng(0)
         for size in (0.01, 0.1, 1.0):
             for change in generator.standard_normal((50, 64)):
                 other = best + size * np.linalg.norm(best) * change / 8
-                self.assertLessEqual(planted.accuracy(other, 0.15), top + 1e-6)
+                self.assertLessEqual(truth.accuracy(other, 0.15), top + 1e-6)
 
 
 class EffectsTest(parameterized.TestCase):
@@ -89,7 +88,7 @@ class EffectsTest(parameterized.TestCase):
             / row["total"]
             for row in cls.results["rows"]
         }
-        cls.answers = planted.answers(
+        cls.answers = truth.answers(
             config.robust.attack.epsilon, config.mislabelling.attack.epsilon
         )
 
@@ -100,12 +99,12 @@ class EffectsTest(parameterized.TestCase):
         ("D_NR", "standard", "D_NR", 0.01),
     )
     def test_standard_accuracy_is_the_right_answer(self, on, how, answer, delta):
-        expected = planted.accuracy(self.answers[answer])
+        expected = truth.accuracy(self.answers[answer])
         self.assertAlmostEqual(self.accuracy[on, how, 0.0], expected, delta=delta)
 
     def test_robust_features_make_standard_training_robust(self):
         for epsilon in (0.075, 0.15):
-            expected = planted.accuracy(self.answers["D, adversarial"], epsilon)
+            expected = truth.accuracy(self.answers["D, adversarial"], epsilon)
             found = self.accuracy["D", "adversarial", epsilon]
             self.assertAlmostEqual(found, expected, delta=0.02)
         on_robust = self.accuracy["D_R", "standard", 0.15]
@@ -124,9 +123,9 @@ class EffectsTest(parameterized.TestCase):
         )
         # No feature is more useful than the best linear one, or than the shade if it
         # withstands what reverses the chessboard.
-        best = planted.usefulness(self.answers["D"])
+        best = truth.usefulness(self.answers["D"])
         self.assertLess(max(row["rho"] for row in standard), best + 0.02)
-        shade = planted.usefulness(np.eye(64)[0], 0.15)
+        shade = truth.usefulness(np.eye(64)[0], 0.15)
         self.assertLess(max(row["gamma_attacked"] for row in robust), shade + 0.03)
         for row in robust:
             self.assertEqual(row["verdict"], "robustly useful")

@@ -2,9 +2,9 @@
 
     train, test = load("digits")
 
-"digits" comes with scikit-learn and "planted" is made by `nrf.data.planted`. Every other
-name is that of an image classification data set prepared by TensorFlow Datasets, which
-is read without TensorFlow; `nrf.data.cifar10` prepares CIFAR-10 without it too.
+"digits" comes with scikit-learn and "planted" is made by `nrf.data.planted`. Every
+other name is that of an image classification data set prepared by TensorFlow Datasets,
+which is read without TensorFlow; `nrf.data.cifar10` prepares CIFAR-10 without it too.
 """
 
 import os

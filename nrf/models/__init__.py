@@ -11,11 +11,10 @@ the last linear layer, the paper's g(x).
 from nrf.models.densenet import densenet121
 from nrf.models.inception import inception_v3
 from nrf.models.mlp import mlp
-from nrf.models.model import Model
 from nrf.models.resnet import resnet18, resnet50
 from nrf.models.small import small
 from nrf.models.vgg import vgg16
-from nrf.types import Output
+from nrf.types import Model, Output
 
 __all__ = [
     "Model",

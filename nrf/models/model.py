@@ -2,30 +2,18 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from nrf.models.convolution import conv
-from nrf.types import Apply, Images, Key, Output, Params
+from nrf.types import Images, Key, Model, Output, Params
 
 # The standard deviation of a normal variable that is drawn again beyond two of its own.
 _TRUNCATED = 0.87962566103423978
-
-
-class Model(NamedTuple):
-    """A network as pure functions of all its variables.
-
-    `apply` uses the running statistics of BatchNorm, as attacks and evaluation must;
-    `train` uses those of the batch and returns the variables with updated ones.
-    """
-
-    init: Callable[[Key, Images], Params]
-    apply: Apply
-    train: Callable[[Params, Images], tuple[Output, Params]]
 
 
 class Body(nn.Module):
