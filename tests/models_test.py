@@ -11,23 +11,40 @@ from flax import linen as nn
 
 from nrf import models
 from nrf.models.convolution import conv
+from nrf.models.densenet import DenseNet
 from nrf.models.inception import average, pad
 from nrf.models.model import he_normal, identity_gradient_relu
 
 STATISTICS = {"mean": (0.5,), "std": (0.25,)}
+ARCHITECTURES = {
+    "small": models.Small,
+    "mlp": models.MLP,
+    "resnet18": models.ResNet18,
+    "resnet50": models.ResNet50,
+    "vgg16": models.VGG16,
+    "inception_v3": models.InceptionV3,
+    "densenet121": models.DenseNet121,
+}
 DEEP = ("resnet50", "vgg16", "inception_v3", "densenet121")
 # Of the images, where 8 are too few; these are the smallest.
 SIDES = {"vgg16": 32, "inception_v3": 9}
 
 
 def make(name, **options):
-    shape = {
-        "small": {"widths": (4, 6, 8)},
-        "mlp": {"widths": (12, 8)},
+    if name == "densenet121":
         # Less deep, as it takes long to compile.
-        "densenet121": {"width": 4, "layers": (1, 2, 1, 1)},
-    }.get(name, {"width": 2})
-    return getattr(models, name)(5, **STATISTICS, **shape, **options)
+        body = DenseNet(
+            5,
+            **STATISTICS,
+            width=4,
+            layers=(1, 2, 1, 1),
+            dtype=jnp.dtype(options.get("dtype", "float32")),
+        )
+        identity = models.linen(body.clone(identity_relu=True))
+        return models.linen(body)._replace(identity_relu=identity.apply)
+    shape = {"small": {"widths": (4, 6, 8)}, "mlp": {"widths": (12, 8)}}
+    options = {**shape.get(name, {"width": 2}), **options}
+    return ARCHITECTURES[name](**STATISTICS, **options).build(5)
 
 
 def images(count=4, side=8):
@@ -71,7 +88,7 @@ class InitialisationTest(parameterized.TestCase):
     def test_he_normal_is_that_of_flax(self, *shape):
         ours = he_normal(jax.random.key(3), shape)
         theirs = nn.initializers.he_normal()(jax.random.key(3), shape)
-        # But for rounding.
+        # Up to rounding.
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
     def test_shapes_share_generators(self):
@@ -132,7 +149,7 @@ class ModelsTest(parameterized.TestCase):
         ("densenet121", 6_956_298),
     )
     def test_published_sizes(self, name, expected):
-        model = getattr(models, name)(10, **STATISTICS)
+        model = ARCHITECTURES[name](**STATISTICS).build(10)
         x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
         params = shapes(model, x)["params"]
         self.assertEqual(sum(a.size for a in jax.tree.leaves(params)), expected)
@@ -182,8 +199,9 @@ class ModelsTest(parameterized.TestCase):
         self.assertTrue(set(program.outvars).isdisjoint(program.invars))
 
     def test_normalises_inside(self):
-        plain = models.mlp(2, widths=(3,), mean=(0.0,), std=(1.0,))
-        scaled = models.mlp(2, widths=(3,), mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
+        plain = models.MLP((0.0,), (1.0,), widths=(3,)).build(2)
+        statistics = (0.1, 0.2, 0.3), (0.5, 1.0, 2.0)
+        scaled = models.MLP(*statistics, widths=(3,)).build(2)
         x = images()
         params = plain.init(jax.random.key(0), x)
         normal = (x - jnp.array([0.1, 0.2, 0.3])[None, None, None]) / jnp.array(
@@ -199,7 +217,7 @@ class ModelsTest(parameterized.TestCase):
     def test_bfloat16_keeps_parameters_and_outputs_in_float32(self, name):
         # Flax's BatchNorm mixes types by design.
         self.enter_context(jax.numpy_dtype_promotion("standard"))
-        exact, rounded = make(name), make(name, dtype=jnp.bfloat16)
+        exact, rounded = make(name), make(name, dtype="bfloat16")
         params = rounded.init(jax.random.key(1), images())
         for leaf in jax.tree.leaves(params):
             self.assertEqual(leaf.dtype, jnp.float32)
@@ -211,7 +229,7 @@ class ModelsTest(parameterized.TestCase):
     @parameterized.parameters(*DEEP)
     def test_all_convolutions_are_in_bfloat16(self, name):
         self.enter_context(jax.numpy_dtype_promotion("standard"))
-        model, x = make(name, dtype=jnp.bfloat16), images(side=SIDES.get(name, 8))
+        model, x = make(name, dtype="bfloat16"), images(side=SIDES.get(name, 8))
         params = shapes(model, x)
         with recorded_convolutions() as calls:
             outputs = jax.eval_shape(model.apply, params, x)
@@ -221,11 +239,11 @@ class ModelsTest(parameterized.TestCase):
             self.assertEqual(a.dtype, jnp.float32)
 
     def test_identity_relu_changes_gradients_only(self):
-        plain, identity = make("small"), make("small", identity_relu=True)
-        params = plain.init(jax.random.key(1), images())
+        model = make("small")
+        params = model.init(jax.random.key(1), images())
         np.testing.assert_array_equal(
-            plain.apply(params, images()).logits,
-            identity.apply(params, images()).logits,
+            model.apply(params, images()).logits,
+            model.identity_relu(params, images()).logits,
         )
         x = jnp.array([-2.0, 3.0])
         np.testing.assert_array_equal(identity_gradient_relu(x), jnp.array([0.0, 3.0]))
@@ -241,7 +259,7 @@ class ModelsTest(parameterized.TestCase):
         ("densenet121", [13]),
     )
     def test_identity_relu_passes_gradients_to_every_feature(self, name, last):
-        model, x = make(name, identity_relu=True), images(side=SIDES.get(name, 8))
+        model, x = make(name), images(side=SIDES.get(name, 8))
         variables = draw(model, x)
         params = variables["params"]
         names = [f"BatchNorm_{i}" for i in last]
@@ -249,7 +267,7 @@ class ModelsTest(parameterized.TestCase):
         def features(biases):
             changed = {n: params[n] | {"bias": biases[n]} for n in names}
             variables["params"] = params | changed
-            return model.apply(variables, x).features.sum()
+            return model.identity_relu(variables, x).features.sum()
 
         # Such that all last ReLUs are at zero, and without gradient by themselves.
         biases = {n: params[n]["bias"] - 10 for n in names}
@@ -265,7 +283,10 @@ class ModelsTest(parameterized.TestCase):
         np.testing.assert_allclose(pooled, expected, rtol=1e-6)
 
     @parameterized.parameters(
-        ("vgg16", "VGG", 32), ("inception_v3", "Inception", 9), ("densenet121", "D", 8)
+        ("vgg16", "VGG", 32),
+        ("inception_v3", "Inception", 9),
+        ("densenet121", "D", 8),
+        ("small", "Small", 4),
     )
     def test_images_must_survive_the_halving(self, name, architecture, smallest):
         x = jnp.zeros((1, smallest, smallest, 3))
@@ -277,7 +298,7 @@ class ModelsTest(parameterized.TestCase):
     def test_patches_are_squares_of_pixels(self):
         # The first layer of patches sees what a convolution of stride 2 would.
         x = jnp.arange(16.0).reshape(1, 4, 4, 1) / 16
-        model = models.small(2, widths=(3,), patch=2, mean=(0.0,), std=(1.0,))
+        model = models.Small((0.0,), (1.0,), widths=(3,), patch=2).build(2)
         params = model.init(jax.random.key(0), x)
         kernel = params["params"]["Conv_0"]["kernel"]
         self.assertEqual(kernel.shape, (3, 3, 4, 3))
@@ -294,17 +315,17 @@ class ModelsTest(parameterized.TestCase):
         )
 
     def test_channels_of_the_normalisation_are_those_of_the_images(self):
-        model = models.mlp(2, widths=(3,), mean=(0.5, 0.5), std=(0.25,))
+        model = models.MLP((0.5, 0.5), (0.25,), widths=(3,)).build(2)
         with self.assertRaisesRegex(ValueError, "mean must be one number.* 3 channels"):
             model.init(jax.random.key(0), images())
 
     def test_patches_must_be_whole(self):
-        model = models.small(2, widths=(3,), patch=3, **STATISTICS)
+        model = models.Small(**STATISTICS, widths=(3,), patch=3).build(2)
         with self.assertRaisesRegex(ValueError, "8 x 8 have no whole 3 x 3 patches"):
             model.init(jax.random.key(0), images())
 
     def test_an_mlp_without_layers_is_linear(self):
-        model = models.mlp(3, widths=(), mean=(0.5,), std=(0.25,))
+        model = models.MLP(**STATISTICS, widths=()).build(3)
         x = jax.random.uniform(jax.random.key(0), (3, 2, 2, 1))
         params = model.init(jax.random.key(1), x)
         first, second, both = model.apply(
@@ -313,18 +334,38 @@ class ModelsTest(parameterized.TestCase):
         np.testing.assert_allclose(both, (first + second) / 2, rtol=1e-5)
 
     def test_identity_relu_is_the_last_of_an_mlp(self):
-        model = models.mlp(
-            3, widths=(4, 2), mean=(0.5,), std=(0.25,), identity_relu=True
-        )
+        model = models.MLP(**STATISTICS, widths=(4, 2)).build(3)
         x = jax.random.uniform(jax.random.key(0), (2, 2, 2, 1))
         params = model.init(jax.random.key(1), x)
 
         def features(bias):
             last = params["params"]["Dense_1"] | {"bias": bias}
             changed = {"params": params["params"] | {"Dense_1": last}}
-            return model.apply(changed, x).features.sum()
+            return model.identity_relu(changed, x).features.sum()
 
         # All units are off, and let gradients through.
         off = jnp.full(2, -100.0)
         self.assertEqual(features(off), 0)
         np.testing.assert_allclose(jax.grad(features)(off), jnp.full(2, 2.0))
+
+
+class ArchitecturesTest(parameterized.TestCase):
+    def test_equal_settings_are_one_key(self):
+        # What is compiled for a network is looked up by its settings.
+        one, other = (models.Small((0.5,), (0.25,), widths=(4,)) for _ in range(2))
+        self.assertEqual({one: 1}[other], 1)
+
+    @parameterized.parameters(
+        (models.Small, dict(widths=()), "at least one convolution"),
+        (models.Small, dict(widths=(3, 0)), "widths must be positive.* got 0"),
+        (models.Small, dict(patch=0), "patch must be positive.* got 0"),
+        (models.MLP, dict(widths=(2.5,)), "widths must be positive whole.* 2.5"),
+        (models.VGG16, dict(width=0), "width must be positive.* got 0"),
+        (models.MLP, dict(mean=0.5), r"mean must be a tuple.* 0.5; .* \(0.5,\)"),
+        (models.MLP, dict(std=[0.5]), "std must be a tuple"),
+        (models.MLP, dict(std=(0.5, 0.0)), "std must be positive"),
+        (models.ResNet18, dict(dtype="float16"), "dtype must be 'float32' or"),
+    )
+    def test_refuses(self, architecture, options, message):
+        with self.assertRaisesRegex(ValueError, message):
+            architecture(**{**STATISTICS, **options})

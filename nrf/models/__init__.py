@@ -1,29 +1,37 @@
 """Networks as pairs of pure functions, with the representation beside the logits.
 
-    model = models.resnet18(num_classes=10, mean=..., std=...)
+    model = models.ResNet18(mean=…, std=…).build(num_classes=10)
     params = model.init(key, x)
     logits, features = model.apply(params, x)
 
 Images enter in [0, 1]; every network normalises them itself. `features` is the input of
-the last linear layer, the paper's g(x).
+the last linear layer, the paper's g(x). `linen`, `nnx` and `function` make a `Model` of
+a network written elsewhere.
 """
 
-from nrf.models.densenet import densenet121
-from nrf.models.inception import inception_v3
-from nrf.models.mlp import mlp
-from nrf.models.resnet import resnet18, resnet50
-from nrf.models.small import small
-from nrf.models.vgg import vgg16
+from nrf.models.adapters import function, linen, nnx
+from nrf.models.architectures import (
+    MLP,
+    VGG16,
+    DenseNet121,
+    InceptionV3,
+    ResNet18,
+    ResNet50,
+    Small,
+)
 from nrf.types import Model, Output
 
 __all__ = [
+    "MLP",
+    "VGG16",
+    "DenseNet121",
+    "InceptionV3",
     "Model",
     "Output",
-    "densenet121",
-    "inception_v3",
-    "mlp",
-    "resnet18",
-    "resnet50",
-    "small",
-    "vgg16",
+    "ResNet18",
+    "ResNet50",
+    "Small",
+    "function",
+    "linen",
+    "nnx",
 ]

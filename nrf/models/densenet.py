@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from flax import linen as nn
 
-from nrf.models.model import Body, Model, functional
+from nrf.models.model import Body
 from nrf.models.small import halve
 
 
@@ -42,8 +42,3 @@ class DenseNet(Body):
 
     def layer(self, x, width, kernel, train):
         return self.conv(width, kernel)(nn.relu(self.norm(train)(x)))
-
-
-def densenet121(num_classes: int, *, mean, std, width: int = 64, **options) -> Model:
-    """DenseNet-121, features [B, 16 * width]; options of `nrf.models.model.Body`."""
-    return functional(DenseNet(num_classes, mean=mean, std=std, width=width, **options))

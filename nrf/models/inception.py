@@ -12,7 +12,7 @@ import math
 import jax.numpy as jnp
 from flax import linen as nn
 
-from nrf.models.model import Body, Model, functional
+from nrf.models.model import Body
 
 TALL, WIDE = (7, 1), (1, 7)  # Kernels; together they see 7x7 pixels.
 HALVED = (3, 2, "VALID")  # Kernel, stride and padding.
@@ -118,10 +118,3 @@ def average(x):
     """[B, H, W, C] to [B, H - 2, W - 2, C], by the means of all squares of nine."""
     x = x[:, :-2] + x[:, 1:-1] + x[:, 2:]
     return (x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]) / 9
-
-
-def inception_v3(num_classes: int, *, mean, std, width: int = 64, **options) -> Model:
-    """Inception-v3, features [B, 32 * width]; options of `nrf.models.model.Body`."""
-    return functional(
-        Inception(num_classes, mean=mean, std=std, width=width, **options)
-    )

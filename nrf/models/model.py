@@ -1,16 +1,15 @@
-"""What the rest of the package knows of a network, and the parts they all share."""
+"""The parts that the architectures share."""
 
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from nrf.models.convolution import conv
-from nrf.types import Images, Key, Model, Output, Params
+from nrf.types import Output
 
 # The standard deviation of a normal variable that is drawn again beyond two of its own.
 _TRUNCATED = 0.87962566103423978
@@ -106,21 +105,3 @@ def identity_gradient_relu(x):
 
 
 identity_gradient_relu.defjvp(lambda x, dx: (nn.relu(x[0]), dx[0]))
-
-
-def functional(module: Body) -> Model:
-    """`module` as a `Model`; its `__call__(x, train)` returns an `Output`."""
-
-    def init(key: Key, x: Images) -> Params:
-        return jax.jit(lambda key: module.init(key, x, train=False))(key)
-
-    def apply(params: Params, x: Images) -> Output:
-        output: Any = module.apply(params, x, train=False)
-        return output
-
-    def train(params: Params, x: Images) -> tuple[Output, Params]:
-        output: Any
-        output, updated = module.apply(params, x, train=True, mutable=["batch_stats"])
-        return output, {**params, **updated}
-
-    return Model(init, apply, train)

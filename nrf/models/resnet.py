@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from flax import linen as nn
 
-from nrf.models.model import Body, Model, functional
+from nrf.models.model import Body
 
 
 class ResNet(Body):
@@ -50,23 +50,3 @@ class ResNet(Body):
         if x.shape != y.shape:
             x = self.norm(train)(self.conv(channels, 1, stride)(x))
         return x + y
-
-
-def resnet18(num_classes: int, *, mean, std, width: int = 64, **options) -> Model:
-    """ResNet-18 with features [B, 8 * width]; options of `nrf.models.model.Body`."""
-    return functional(ResNet(num_classes, mean=mean, std=std, width=width, **options))
-
-
-def resnet50(num_classes: int, *, mean, std, width: int = 64, **options) -> Model:
-    """ResNet-50 with features [B, 32 * width]; options of `nrf.models.model.Body`."""
-    return functional(
-        ResNet(
-            num_classes,
-            mean=mean,
-            std=std,
-            blocks=(3, 4, 6, 3),
-            bottleneck=True,
-            width=width,
-            **options,
-        )
-    )

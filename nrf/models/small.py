@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from flax import linen as nn
 
-from nrf.models.model import Body, Model, functional
+from nrf.models.model import Body
 
 
 class Small(Body):
@@ -29,6 +29,7 @@ class Small(Body):
         p = self.patch
         if h % p or w % p:
             raise ValueError(f"images of {h} x {w} have no whole {p} x {p} patches.")
+        self.require_side(x, p * 2 ** (len(self.widths) - 1))
         x = x.reshape(b, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
         x = x.reshape(b, h // p, w // p, p * p * c)
         for width in self.widths[:-1]:
@@ -43,13 +44,3 @@ def halve(x):
     b, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2]
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
-
-
-def small(num_classes: int, *, widths: Sequence[int], mean, std, **options) -> Model:
-    """A plain CNN with one convolution per entry of `widths`; features [B, widths[-1]].
-
-    `mean`, `std` and `options` are the attributes of `nrf.models.model.Body`.
-    """
-    return functional(
-        Small(num_classes, mean=mean, std=std, widths=tuple(widths), **options)
-    )

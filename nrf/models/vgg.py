@@ -5,7 +5,7 @@ As in the authors' library, one linear layer follows the convolutions instead of
 
 from flax import linen as nn
 
-from nrf.models.model import Body, Model, functional
+from nrf.models.model import Body
 
 
 class VGG(Body):
@@ -31,8 +31,3 @@ class VGG(Body):
             x = nn.max_pool(x, (2, 2), (2, 2))
         # The mean of one pixel, for 32x32 images.
         return self.output(x.mean((1, 2)))
-
-
-def vgg16(num_classes: int, *, mean, std, width: int = 64, **options) -> Model:
-    """VGG-16 with features [B, 8 * width]; options of `nrf.models.model.Body`."""
-    return functional(VGG(num_classes, mean=mean, std=std, width=width, **options))

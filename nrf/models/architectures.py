@@ -1,0 +1,153 @@
+"""The architectures as settings: frozen dataclasses, each of which builds its `Model`.
+
+    model = Small(mean=(0.5,), std=(0.25,), widths=(32, 64)).build(num_classes=10)
+
+An architecture of your own is a frozen dataclass with `build(num_classes) -> Model`;
+its fields are options of the command line like those of the ones here.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax.numpy as jnp
+
+from nrf.models import densenet, inception, mlp, resnet, small, vgg
+from nrf.models.adapters import linen
+from nrf.models.model import Body
+from nrf.types import Model
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the architectures here have in common."""
+
+    # Mean of the pixels, for each channel or one for all, in [0, 1].
+    mean: tuple[float, ...]
+    # Standard deviation of the pixels, by which they are divided.
+    std: tuple[float, ...]
+    # Of the computation; parameters and outputs are always float32.
+    dtype: Literal["float32", "bfloat16"] = field(default="float32", kw_only=True)
+
+    def __post_init__(self):
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            # Tuples, because settings are looked up by their hashes.
+            if not isinstance(values, tuple) or not values:
+                raise ValueError(
+                    f"{name} must be a tuple of one number, or of one for each "
+                    f"channel, got {values!r}; for grey images write (0.5,)."
+                )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}; it divides.")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(
+                f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}; "
+                "parameters stay float32."
+            )
+
+    def _model(self, module: type[Body], num_classes: int, **shape) -> Model:
+        common: dict[str, Any] = {
+            "mean": self.mean,
+            "std": self.std,
+            "dtype": jnp.dtype(self.dtype),
+        }
+        body = module(num_classes, **common, **shape)
+        # The same parameters: only gradients differ.
+        identity = linen(body.clone(identity_relu=True))
+        return linen(body)._replace(identity_relu=identity.apply)
+
+
+@dataclass(frozen=True)
+class Small(Architecture):
+    """A plain network of 3x3 convolutions, for laptops; features [B, widths[-1]]."""
+
+    # Channels of each convolution; images are halved between them.
+    widths: tuple[int, ...] = (32, 64, 128)
+    # Side of the squares of pixels that the first convolution sees as one.
+    patch: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.widths:
+            raise ValueError("widths must name at least one convolution, got ().")
+        _check_positive(widths=self.widths, patch=(self.patch,))
+
+    def build(self, num_classes: int) -> Model:
+        shape = {"widths": self.widths, "patch": self.patch}
+        return self._model(small.Small, num_classes, **shape)
+
+
+@dataclass(frozen=True)
+class MLP(Architecture):
+    """A fully connected network without BatchNorm; features [B, widths[-1]]."""
+
+    # ReLU units of each hidden layer; without any it is a linear classifier, whose
+    # features are the pixels.
+    widths: tuple[int, ...] = (32,)
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_positive(widths=self.widths)
+
+    def build(self, num_classes: int) -> Model:
+        return self._model(mlp.MLP, num_classes, widths=self.widths)
+
+
+@dataclass(frozen=True)
+class _Deep(Architecture):
+    # Channels of the first stage, which set those of all others; 64 as published.
+    width: int = 64
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_positive(width=(self.width,))
+
+
+@dataclass(frozen=True)
+class ResNet18(_Deep):
+    """ResNet-18 in CIFAR form; features [B, 8 * width]."""
+
+    def build(self, num_classes: int) -> Model:
+        return self._model(resnet.ResNet, num_classes, width=self.width)
+
+
+@dataclass(frozen=True)
+class ResNet50(_Deep):
+    """ResNet-50 in CIFAR form; features [B, 32 * width]."""
+
+    def build(self, num_classes: int) -> Model:
+        shape = {"blocks": (3, 4, 6, 3), "bottleneck": True, "width": self.width}
+        return self._model(resnet.ResNet, num_classes, **shape)
+
+
+@dataclass(frozen=True)
+class VGG16(_Deep):
+    """VGG-16 with BatchNorm in CIFAR form; features [B, 8 * width]."""
+
+    def build(self, num_classes: int) -> Model:
+        return self._model(vgg.VGG, num_classes, width=self.width)
+
+
+@dataclass(frozen=True)
+class InceptionV3(_Deep):
+    """Inception-v3 in CIFAR form; features [B, 32 * width]."""
+
+    def build(self, num_classes: int) -> Model:
+        return self._model(inception.Inception, num_classes, width=self.width)
+
+
+@dataclass(frozen=True)
+class DenseNet121(_Deep):
+    """DenseNet-121 in CIFAR form; features [B, 16 * width]."""
+
+    def build(self, num_classes: int) -> Model:
+        return self._model(densenet.DenseNet, num_classes, width=self.width)
+
+
+def _check_positive(**fields):
+    for name, values in fields.items():
+        for value in values:
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"{name} must be positive whole numbers, got {value!r}."
+                )
