@@ -120,9 +120,9 @@ def seconds(task):
 
 
 def measure(name, rounds):
-    make = {"small": models.small, "resnet18": models.resnet18}[name]
+    network = {"small": models.Small, "resnet18": models.ResNet18}[name]
     options = {"widths": WIDTHS} if name == "small" else {}
-    model = make(CLASSES, mean=MEAN, std=STD, **options)
+    model = network(MEAN, STD, **options).build(CLASSES)
     random = np.random.default_rng(0)
     x = jnp.asarray(random.uniform(size=(BATCH[name], 32, 32, 3)), jnp.float32)
     y = jnp.asarray(random.integers(CLASSES, size=len(x)), jnp.int32)

@@ -60,7 +60,7 @@ class Block(nn.Module):
 
 
 class Torch(nn.Module):
-    """nrf.models.small, with these widths, or nrf.models.resnet18, without."""
+    """nrf.models.Small, with these widths, or nrf.models.ResNet18, without."""
 
     def __init__(self, classes, *, mean, std, widths=None, patch=1):
         super().__init__()

@@ -41,7 +41,7 @@ def keys(count):
 
 
 def small_network():
-    model = models.small(3, widths=(4, 6), mean=(0.5,), std=(0.25,))
+    model = models.Small((0.5,), (0.25,), widths=(4, 6)).build(3)
     x = jax.random.uniform(jax.random.key(0), (8, 8, 8, 1))
     y = jnp.arange(8, dtype=jnp.int32) % 3
     return model, model.init(jax.random.key(1), x), x, y

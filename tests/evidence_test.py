@@ -74,8 +74,8 @@ def digits():
 @functools.cache
 def trained(name, adversarial=False):
     """A model and its parameters after a few epochs."""
-    build = {"mlp": models.mlp, "small": models.small}[name]
-    model = build(10, widths=(16,), mean=(0.3,), std=(0.38,))
+    network = {"mlp": models.MLP, "small": models.Small}[name]
+    model = network((0.3,), (0.38,), widths=(16,)).build(10)
     training, _ = digits()
     optimizer = optax.sgd(0.1, momentum=0.9)
     attack = pgd_at(model.apply, steps=5)(0.7) if adversarial else None

@@ -13,9 +13,9 @@ from flax import linen as nn
 from nrf import devices, features, models, theory
 from nrf.data import Dataset, planted
 from nrf.features import Estimate, Extremes
+from nrf.models import linen as functional
 from nrf.models.densenet import DenseNet
 from nrf.models.inception import Inception
-from nrf.models.model import functional
 from nrf.models.resnet import ResNet
 from nrf.models.vgg import VGG
 
@@ -55,8 +55,8 @@ def shaken(model, x, seed=0):
     )
 
 
-MLP = models.mlp(3, widths=(12, 10), mean=(0.5,), std=(0.3,))
-CNN = models.small(3, widths=(6, 8), mean=(0.5,), std=(0.3,))
+MLP = models.MLP((0.5,), (0.3,), widths=(12, 10)).build(3)
+CNN = models.Small((0.5,), (0.3,), widths=(6, 8)).build(3)
 
 
 class LabelsTest(parameterized.TestCase):

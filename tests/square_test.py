@@ -163,7 +163,7 @@ class PromisesTest(parameterized.TestCase):
 
     def setUp(self):
         super().setUp()
-        model = models.small(3, widths=(4, 6), mean=(0.5,), std=(0.25,))
+        model = models.Small((0.5,), (0.25,), widths=(4, 6)).build(3)
         self.x = jax.random.uniform(jax.random.key(0), (8, 8, 8, 1))
         self.params = model.init(jax.random.key(1), self.x)
         self.y = jnp.arange(8, dtype=jnp.int32) % 3

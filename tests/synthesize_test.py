@@ -8,7 +8,7 @@ from absl.testing import parameterized
 from nrf import attacks, devices, losses, models, synthesize
 from nrf.data import Dataset
 
-MODEL = models.mlp(3, widths=(16,), mean=(0.5,), std=(0.25,))
+MODEL = models.MLP((0.5,), (0.25,), widths=(16,)).build(3)
 ATTACK = attacks.pgd(
     losses.negate(losses.cross_entropy(MODEL.apply)),
     attacks.l2(1.0),
@@ -33,9 +33,8 @@ def key():
 
 def matching(steps, step_size):
     # Through dead units too, which a network without training has.
-    identity = models.mlp(3, widths=(16,), mean=(0.5,), std=(0.25,), identity_relu=True)
     return synthesize.make_robustify(
-        identity.apply,
+        MODEL.identity_relu,
         lambda loss: attacks.pgd(
             loss, attacks.free(), steps=steps, step_size=step_size
         ),

@@ -19,7 +19,7 @@ def toy(count=64, seed=0):
     return Dataset(images.astype(np.float32), labels, ("dark", "bright"))
 
 
-MODEL = models.mlp(2, widths=(6,), mean=(0.5,), std=(0.25,))
+MODEL = models.MLP((0.5,), (0.25,), widths=(6,)).build(2)
 
 
 def train_for(count, *, key=0, mesh=1, model=MODEL, dataset=None, batch_size=16, **kw):
@@ -89,7 +89,7 @@ class StepTest(parameterized.TestCase):
             np.testing.assert_allclose(a, b, atol=1e-6)
 
     def test_weight_decay_leaves_statistics_alone(self):
-        model = models.small(2, widths=(3,), mean=(0.5,), std=(0.25,))
+        model = models.Small((0.5,), (0.25,), widths=(3,)).build(2)
         optimizer = optax.chain(optax.add_decayed_weights(1.0), optax.sgd(0.1))
         state = train.init(jax.random.key(1), model, optimizer, toy().images[:1])
         step = train.make_step(model, optimizer)
@@ -135,7 +135,7 @@ class EpochsTest(parameterized.TestCase):
         self.assertGreater(float(np.abs(weights[0] - weights[2]).max()), 1e-4)
 
     def test_one_device_and_four_agree(self):
-        model = models.small(2, widths=(3, 4), mean=(0.5,), std=(0.25,))
+        model = models.Small((0.5,), (0.25,), widths=(3, 4)).build(2)
         attack = attacks.pgd(
             losses.cross_entropy(model.apply),
             attacks.l2(0.2),

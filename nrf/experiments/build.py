@@ -33,6 +33,17 @@ from nrf.types import Attack, Loss
 _THREATS = {"l2": attacks.l2, "linf": attacks.linf}
 
 
+_ARCHITECTURES = {
+    "small": models.Small,
+    "mlp": models.MLP,
+    "resnet18": models.ResNet18,
+    "resnet50": models.ResNet50,
+    "vgg16": models.VGG16,
+    "inception_v3": models.InceptionV3,
+    "densenet121": models.DenseNet121,
+}
+
+
 def network(settings: Network, num_classes: int, *, identity_relu=False) -> Model:
     """The model that the settings describe."""
     shapes: dict[str, dict[str, Any]] = {
@@ -40,14 +51,11 @@ def network(settings: Network, num_classes: int, *, identity_relu=False) -> Mode
         "mlp": {"widths": settings.widths},
     }
     shape = shapes.get(settings.name, {"width": settings.width})
-    return getattr(models, settings.name)(
-        num_classes,
-        mean=settings.mean,
-        std=settings.std,
-        dtype=jnp.dtype(settings.dtype),
-        identity_relu=identity_relu,
-        **shape,
-    )
+    architecture: Any = _ARCHITECTURES[settings.name]
+    model = architecture(
+        settings.mean, settings.std, dtype=settings.dtype, **shape
+    ).build(num_classes)
+    return model._replace(apply=model.identity_relu) if identity_relu else model
 
 
 def attack(settings: PGD, loss: Loss) -> Attack:
