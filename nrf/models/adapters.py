@@ -253,7 +253,8 @@ def _names(tree):
     """A name for every leaf of the tree: its path."""
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
     names = [jax.tree_util.keystr(p, simple=True, separator=".") for p in paths]
-    return [name or "value" for name in names]
+    # Variables of NNX are nodes whose only leaf is their value.
+    return [name.removesuffix(".value") or "value" for name in names]
 
 
 def _named(tree):
