@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.data import batch_indices
+from nrf.losses import Madry, Objective
 from nrf.models import Model
 from nrf.types import (
     Attack,
@@ -20,6 +21,7 @@ from nrf.types import (
     Key,
     Labels,
     Params,
+    as_output,
     check_images,
     check_labels,
 )
@@ -57,26 +59,50 @@ def make_step(
     optimizer: optax.GradientTransformation,
     *,
     attack: Attack | None = None,
+    objective: Objective | None = None,
     augment: Augment | None = None,
 ) -> Step:
     """One update on a batch, as a pure function step(key, state, x, y).
 
-    The key may be the same for all steps: the step's number is folded into it. With an
-    `attack`, the update is made at the attacked images (https://arxiv.org/abs/1706.06083);
-    the attack sees the network with its running statistics.
+    Args:
+      attack: Finds the images x_adv that the objective descends at; it should climb
+        `objective.climb`, and sees the network with its running statistics. None:
+        x_adv is x.
+      objective: None: `losses.Madry`, the cross-entropy at x_adv.
+      augment: Changes the images before anything else sees them.
+
+    Returns:
+      step(key, state, x, y) -> (state, metrics). The key may be the same for all steps:
+      the step's number is folded into it.
+
+    Raises:
+      ValueError: when called, if the objective does not return one loss per example.
     """
+    objective = objective or Madry()(model)
+
+    def train(params, x):
+        made, params = model.train(params, x)
+        return as_output(made, x), params
 
     def step(key, state, x, y):
         key_augment, key_attack = jax.random.split(jax.random.fold_in(key, state.step))
         if augment is not None:
             x = augment(key_augment, x)
+        x_adv = x
         if attack is not None:
-            x = attack(jax.random.split(key_attack, len(x)), state.params, x, y)
+            target = objective.target(state.params, x, y)
+            keys = jax.random.split(key_attack, len(x))
+            x_adv = attack(keys, state.params, x, target)
 
         def loss(weights):
             # Only "params" are optimised: weight decay must not shrink statistics.
-            output, params = model.train({**state.params, "params": weights}, x)
-            losses = optax.softmax_cross_entropy_with_integer_labels(output.logits, y)
+            params = {**state.params, "params": weights}
+            losses, output, params = objective.descend(train, params, x, x_adv, y)
+            if jnp.shape(losses) != (len(x),):
+                raise ValueError(
+                    f"an objective must return one loss per example, [{len(x)}], got "
+                    f"shape {jnp.shape(losses)}; the mean is taken here."
+                )
             return losses.mean(), (output, params)
 
         (value, (output, params)), gradient = jax.value_and_grad(loss, has_aux=True)(

@@ -82,23 +82,27 @@ def outputs(apply: Callable[[Params, Images], Any]) -> Apply:
     """
 
     def full(params: Params, x: Images) -> Output:
-        said = apply(params, x)
-        if isinstance(said, Output):
-            return said
-        if not isinstance(said, jax.Array):
-            raise ValueError(
-                "a network must return logits [B, K] or an Output(logits, features), "
-                f"got a {type(said).__name__}; to pick one of several results write "
-                "lambda params, x: apply(params, x)[0]."
-            )
-        if said.ndim != 2 or len(said) != len(x):
-            raise ValueError(
-                f"a network must return logits [B, K] for its {len(x)} images, got "
-                f"shape {said.shape}."
-            )
-        return Output(said, said)
+        return as_output(apply(params, x), x)
 
     return full
+
+
+def as_output(made: Any, x: Images) -> Output:
+    """What a network returned for x as an `Output`; errors are those of `outputs`."""
+    if isinstance(made, Output):
+        return made
+    if not isinstance(made, jax.Array):
+        raise ValueError(
+            "a network must return logits [B, K] or an Output(logits, features), "
+            f"got a {type(made).__name__}; to pick one of several results write "
+            "lambda params, x: apply(params, x)[0]."
+        )
+    if made.ndim != 2 or len(made) != len(x):
+        raise ValueError(
+            f"a network must return logits [B, K] for its {len(x)} images, got "
+            f"shape {made.shape}."
+        )
+    return Output(made, made)
 
 
 def is_traced(x: Any) -> bool:

@@ -44,6 +44,59 @@ class LossesTest(parameterized.TestCase):
 
         np.testing.assert_array_equal(jax.grad(total)(self.x), jnp.zeros_like(self.x))
 
+    def test_cosine_distance(self):
+        # Features are (0, 1) and (1/2, 1/2).
+        target = jnp.array([[0.0, -3.0], [2.0, 0.0]])
+        distance = losses.cosine_distance(apply)(self.params, self.x, target)
+        np.testing.assert_allclose(distance, [2, 1 - np.sqrt(0.5)], rtol=1e-6)
+
+    def test_cosine_distance_of_nothing(self):
+        def total(x):
+            return losses.cosine_distance(apply)(self.params, x, jnp.ones((2, 2))).sum()
+
+        value, slope = jax.value_and_grad(total)(jnp.zeros_like(self.x))
+        self.assertEqual(value, 2)
+        np.testing.assert_array_equal(slope, jnp.zeros_like(self.x))
+
+    @parameterized.parameters(
+        ("cross_entropy", False),
+        ("margin", False),
+        ("dlr", False),
+        ("targeted_margin", True),
+        ("targeted_dlr", True),
+        ("feature_distance", None),
+        ("cosine_distance", None),
+    )
+    def test_networks_may_return_plain_logits(self, name, pair):
+        def plain(params, x):
+            return apply(params, x).logits
+
+        def full(params, x):
+            return Output(plain(params, x), plain(params, x))
+
+        y = jnp.array([1, 0])
+        y = jnp.eye(2) if pair is None else (1 - y, y) if pair else y
+        one, other = (
+            getattr(losses, name)(network)(self.params, self.x, y)
+            for network in (plain, full)
+        )
+        np.testing.assert_array_equal(one, other)
+
+    def test_judged_takes_plain_logits(self):
+        def first_logit(apply):
+            return lambda params, x, y: apply(params, x).logits[:, 0]
+
+        both = losses.judged(
+            lambda params, x: apply(params, x).logits,
+            losses.cross_entropy,
+            first_logit,
+        )
+        y = jnp.array([1, 1])
+        value, judged = both(self.params, self.x, y)
+        loss = losses.cross_entropy(apply)(self.params, self.x, y)
+        np.testing.assert_array_equal(value, loss)
+        np.testing.assert_allclose(judged, [0, 1], rtol=1e-6)
+
     def test_disentangled(self):
         y, t = jnp.array([1, 0]), jnp.array([0, 0])
         loss = losses.cross_entropy(apply)

@@ -2,10 +2,21 @@
 
     loss = losses.cross_entropy(model.apply)
     values = loss(params, x, y)  # [B]
+
+`Madry`, `Trades` and `LogitPairing` are objectives: both sides of a training.
 """
 
+from nrf.losses.objectives import (
+    LogitPairing,
+    Madry,
+    Objective,
+    Trades,
+    divergence,
+    labels,
+)
 from nrf.losses.per_example import (
     Judged,
+    cosine_distance,
     cross_entropy,
     disentangled,
     dlr,
@@ -19,11 +30,18 @@ from nrf.losses.per_example import (
 
 __all__ = [
     "Judged",
+    "LogitPairing",
+    "Madry",
+    "Objective",
+    "Trades",
+    "cosine_distance",
     "cross_entropy",
     "disentangled",
+    "divergence",
     "dlr",
     "feature_distance",
     "judged",
+    "labels",
     "margin",
     "negate",
     "targeted_dlr",

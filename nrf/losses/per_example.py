@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nrf.types import Apply, Images, Loss, Params
+from nrf.types import Apply, Images, Loss, Params, as_output, outputs
 
 # loss(params, x, y) -> two values [B]: one to be climbed, one to choose by.
 Judged = Callable[[Params, Images, Any], tuple[jax.Array, jax.Array]]
@@ -18,6 +18,7 @@ Judged = Callable[[Params, Images, Any], tuple[jax.Array, jax.Array]]
 
 def cross_entropy(apply: Apply) -> Loss:
     """Softmax cross-entropy of the logits with integer labels y [B]."""
+    apply = outputs(apply)
 
     def loss(params, x, y):
         logits = apply(params, x).logits
@@ -32,6 +33,7 @@ def margin(apply: Apply) -> Loss:
     Carlini and Wagner's f₆ (https://arxiv.org/abs/1608.04644), without its floor. The
     third argument may be a pair (t, y) of targeted attacks, whose t has no part in it.
     """
+    apply = outputs(apply)
 
     def loss(params, x, y):
         labels = y[1] if isinstance(y, tuple) else y
@@ -43,6 +45,7 @@ def margin(apply: Apply) -> Loss:
 
 def targeted_margin(apply: Apply) -> Loss:
     """z_t − z_y: above 0 where t is likelier than y; the third argument is (t, y)."""
+    apply = outputs(apply)
 
     def loss(params, x, y):
         targets, labels = y
@@ -59,6 +62,7 @@ def dlr(apply: Apply) -> Loss:
     that its gradient cannot vanish by that (https://arxiv.org/abs/2003.01690, eq. 6).
     Two classes have no third logit: there it is the `margin`.
     """
+    apply = outputs(apply)
 
     def loss(params, x, y):
         z = apply(params, x).logits
@@ -77,6 +81,7 @@ def targeted_dlr(apply: Apply) -> Loss:
     Of https://arxiv.org/abs/2003.01690, eq. 7. With fewer than four classes, where it
     is not defined, it is the `targeted_margin`.
     """
+    apply = outputs(apply)
 
     def loss(params, x, y):
         targets, labels = y
@@ -102,7 +107,7 @@ def judged(
     """
 
     def both(params, x, y):
-        output = apply(params, x)
+        output = as_output(apply(params, x), x)
 
         def known(params, x):
             return output
@@ -114,6 +119,7 @@ def judged(
 
 def feature_distance(apply: Apply) -> Loss:
     """The paper's section 3.1: ‖g(x) − y‖₂ to the features y [B, D]."""
+    apply = outputs(apply)
 
     def loss(params, x, y):
         difference = apply(params, x).features - y
@@ -121,6 +127,20 @@ def feature_distance(apply: Apply) -> Loss:
         # Both branches are safe: the root's slope at a distance of zero is taken as 0.
         positive = squared > 0
         return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
+
+    return loss
+
+
+def cosine_distance(apply: Apply) -> Loss:
+    """1 − cos(g(x), y): whether features point the way of the features y [B, D].
+
+    Another loss to match features by; lengths have no part in it. 1 where either is 0.
+    """
+    apply = outputs(apply)
+
+    def loss(params, x, y):
+        features = apply(params, x).features
+        return 1 - jnp.sum(_direction(features) * _direction(y), -1)
 
     return loss
 
@@ -149,6 +169,14 @@ def negate(loss: Loss) -> Loss:
         return -loss(params, x, y)
 
     return negated
+
+
+def _direction(a):
+    """a / ‖a‖₂ over the last axis; 0, with slope 0, where that is tiny."""
+    squared = jnp.sum(a**2, -1, keepdims=True)
+    # The root is kept off 0, where its slope would be infinite.
+    positive = squared > 1e-24
+    return jnp.where(positive, a * jax.lax.rsqrt(jnp.where(positive, squared, 1)), 0)
 
 
 def _pick(z, y):

@@ -19,7 +19,7 @@ import numpy as np
 from flax import errors, traverse_util
 from flax import linen as nn
 
-from nrf.types import Images, Key, Model, Output, Params, outputs
+from nrf.types import Images, Key, Model, Output, Params, as_output, outputs
 
 # Arguments that mean the opposite of `train`, by the conventions of Flax.
 _OPPOSITE = ("deterministic", "use_running_average")
@@ -63,7 +63,7 @@ def linen(
     def forward(params, x, train, mutable):
         if layer is None:
             made, updated = call(params, x, train, module.apply, mutable=mutable)
-            return outputs(lambda *_: made)(params, x), updated
+            return as_output(made, x), updated
         made, updated = call(
             params,
             x,
@@ -74,7 +74,7 @@ def linen(
         )
         updated = dict(updated)
         features = _captured(updated.pop("intermediates"), layer)
-        logits = outputs(lambda *_: made)(params, x).logits
+        logits = as_output(made, x).logits
         return Output(logits, features.reshape(len(x), -1)), updated
 
     def init(key: Key, x: Images) -> Params:
@@ -124,7 +124,7 @@ def nnx(module: Any) -> Model:
     def call(graph, params, x):
         parts = params["params"], params["state"]
         merged = flax_nnx.merge(graph, *map(_restored, parts, shapes))
-        return outputs(lambda _, x: merged(x))(params, x), merged
+        return as_output(merged(x), x), merged
 
     def init(key: Key, x: Images) -> Params:
         @jax.jit
