@@ -1,4 +1,4 @@
-"""The vocabulary of the package, and the check that images are images.
+"""The vocabulary of the package, and the checks of images and labels.
 
 Letters used for sizes everywhere: N examples of a data set, B of a batch, H x W pixels
 of C channels, K classes, D features.
@@ -111,10 +111,14 @@ def is_traced(x: Any) -> bool:
 
 
 def check_images(x: Any) -> None:
-    """Raises ValueError unless `x` is float [B, H, W, C], with values in [0, 1].
+    """Checks that `x` is float [B, H, W, C], with values in [0, 1].
 
     Values can only be seen outside `jax.jit`; under it, rank and type are checked.
+
+    Raises:
+      ValueError: otherwise, with what to write instead.
     """
+    _check_array(x, "images")
     if x.ndim != 4:
         raise ValueError(
             f"images must be [B, H, W, C], got shape {tuple(x.shape)}; "
@@ -137,18 +141,75 @@ def check_images(x: Any) -> None:
         )
 
 
-def check_labels(y: Any, num_classes: int) -> None:
-    """Raises ValueError unless `y` is integer [B] in 0 .. num_classes - 1."""
+def check_labels(y: Any, num_classes: int, examples: int | None = None) -> None:
+    """Checks that `y` is integer [B] in 0 .. num_classes - 1, of 2 classes or more.
+
+    `examples` is the number of images that the labels belong to; None is any. Values
+    can only be seen outside `jax.jit`; under it, shape and type are checked.
+
+    Raises:
+      ValueError: otherwise, with what to write instead.
+    """
+    _check_array(y, "labels")
     if y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
         raise ValueError(
             f"labels must be integers [B], got {y.dtype} {tuple(y.shape)}; "
-            "for one-hot labels write y.argmax(-1)."
+            f"{_integers_from(y)}."
         )
-    if is_traced(y) or not y.size:
-        return
-    low, high = int(np.min(y)), int(np.max(y))
-    if low < 0 or high >= num_classes:
+    if examples is not None and len(y) != examples:
         raise ValueError(
-            f"labels must be in 0 .. {num_classes - 1} for {num_classes} classes, "
-            f"got {low} .. {high}; do they count from 1, or is num_classes too small?"
+            f"there are {len(y)} labels for {examples} images; each image needs one "
+            "label, in the same order."
         )
+    if not is_traced(y) and y.size:
+        # NumPy, because jnp would trace even known values inside of `jax.jit`.
+        values = np.asarray(y)
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= num_classes:
+            raise ValueError(
+                f"labels must be in 0 .. {num_classes - 1} for {num_classes} classes, "
+                f"got {low} .. {high}; {_range_advice(low, high, num_classes)}"
+            )
+    if num_classes < 2:
+        raise ValueError(
+            f"a classifier needs 2 classes or more, got {num_classes}: with one class "
+            "every answer is right."
+        )
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Checks the images and labels of a data set, and that there are as many of each.
+
+    Raises:
+      ValueError: as `check_images` and `check_labels` do, or if there are no images.
+    """
+    check_images(dataset.images)
+    check_labels(dataset.labels, dataset.num_classes, len(dataset.images))
+    if not dataset.images.size:
+        raise ValueError(
+            f"a data set needs images, got none: shape {dataset.images.shape}."
+        )
+
+
+def _check_array(x: Any, what: str) -> None:
+    if not isinstance(x, np.ndarray | jax.Array):
+        raise ValueError(
+            f"{what} must be a NumPy or JAX array, got a {type(x).__name__}; write "
+            "np.asarray(x)."
+        )
+
+
+def _integers_from(y: Any) -> str:
+    if y.ndim == 2 and y.shape[1] == 1:  # Where argmax would make every label 0.
+        return "for a column write y[:, 0]"
+    if y.ndim == 1:
+        return "where they are whole numbers write y.astype(np.int32)"
+    return "for one-hot labels write y.argmax(-1)"
+
+
+def _range_advice(low: int, high: int, num_classes: int) -> str:
+    if low < 0:
+        return "where a negative label means unlabelled, leave these examples out."
+    if low > 0 and high == num_classes:
+        return "they seem to count from 1: write y - 1."
+    return "is num_classes too small?"

@@ -6,23 +6,60 @@ with TensorFlow only). TFDS is imported where it is used: other data sets need n
 
 import difflib
 import io
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_CHUNK = 1000  # Examples read at a time.
+from nrf.data import arrays, records
+from nrf.types import Dataset
+
+Decoder = Callable[[bytes], tuple[np.ndarray, int]]
+_DESCRIPTION = "dataset_info.json"
 
 
 def folder_of(data_dir: str | os.PathLike | None) -> Path:
+    """The folder of TFDS's data sets; raises ValueError for one in a cloud."""
     if data_dir is None:
         from tensorflow_datasets.core import constants
 
         data_dir = constants.get_default_data_dir()
-    return Path(data_dir).expanduser()
+    return local(data_dir)
+
+
+def local(path: str | os.PathLike) -> Path:
+    """`path` with ~ written out; raises ValueError for gs:// and its like."""
+    if "://" in os.fspath(path):  # pathlib would turn gs:// into gs:/.
+        raise ValueError(
+            f"{path} is not a folder of this machine, and only such are read; copy it "
+            "first, for example with `gcloud storage cp -r`."
+        )
+    return Path(path).expanduser()
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether it is the folder of one data set, as TFDS writes it."""
+    return (folder / _DESCRIPTION).is_file()
+
+
+def is_constructed(builder: Any) -> bool:
+    """Whether it is a set that this package constructed from another one."""
+    return "original_label" in (builder.info.features or ())
+
+
+def prepared(data_dir: str | os.PathLike | None) -> list[str]:
+    """The names of the data sets in TFDS's folder, without versions and variants."""
+    folder = folder_of(data_dir)
+    return sorted(
+        {
+            file.relative_to(folder).parts[0]
+            for depth in ("*/*/", "*/*/*/")
+            for file in folder.glob(depth + _DESCRIPTION)
+        }
+    )
 
 
 def find(
@@ -30,8 +67,9 @@ def find(
 ) -> Any:
     """The TFDS builder of a prepared data set; it runs no code of that data set.
 
-    Raises ValueError where there is none, with what there is: in the folder, and
-    `built_in` elsewhere.
+    Raises:
+      ValueError: where there is none, with what there is (in the folder, and `built_in`
+        elsewhere), or where its description is damaged.
     """
     from tensorflow_datasets.core import read_only_builder, registered
 
@@ -40,51 +78,142 @@ def find(
         return read_only_builder.builder_from_files(name, data_dir=str(folder))
     except registered.DatasetNotFoundError:
         pass
-    except ValueError as error:
+    except Exception as error:  # Of TFDS, of protocol buffers, of JSON.
         if "Parsing builder name" not in str(error):
-            raise
-    found = sorted(
-        {
-            file.relative_to(folder).parts[0]
-            for depth in ("*/*/", "*/*/*/")
-            for file in folder.glob(depth + "dataset_info.json")
-        }
-    )
+            raise _damaged(folder / base(name), error) from error
+    for description in (folder / base(name)).rglob(_DESCRIPTION):
+        if not (description.parent / "features.json").is_file():
+            raise ValueError(
+                f"{description.parent} has no features.json; prepare the data set "
+                "again."
+            )
+    raise ValueError(_no_such(name, folder, prepared(folder), built_in))
+
+
+def base(name: str) -> str:
+    """The name without its variant and its version: "cifar10_1" of "cifar10_1/v6"."""
+    return name.split("/")[0].split(":")[0]
+
+
+def open_folder(folder: Path) -> Any:
+    """The TFDS builder of the data set in `folder`.
+
+    Raises:
+      ValueError: if a file of its description is missing or damaged.
+    """
+    from tensorflow_datasets.core import read_only_builder
+
+    if not (folder / "features.json").is_file():
+        raise ValueError(f"{folder} has no features.json; prepare the data set again.")
+    try:
+        return read_only_builder.builder_from_directory(str(folder))
+    except Exception as error:  # Of TFDS, of protocol buffers, of JSON.
+        raise _damaged(folder, error) from error
+
+
+def _no_such(
+    name: str, folder: Path, names: Sequence[str], built_in: Sequence[str]
+) -> str:
     if not folder.is_dir():
         where = f"there is no folder {folder}"
     else:
-        where = f"{folder} holds {', '.join(found) or 'no prepared data set'}"
-    near = difflib.get_close_matches(name.lower(), [*built_in, *found, "cifar10"], 1)
+        where = f"{folder} holds {', '.join(names) or 'no prepared data set'}"
+    if built_in:
+        where += f", and {' and '.join(built_in)} are built in"
+    elsewhere = "for a copy elsewhere give data_dir or set TFDS_DATA_DIR."
     if name == "cifar10":
         advice = (
-            "python scripts/prepare_cifar10.py prepares cifar10 there; for a copy "
-            "elsewhere give data_dir or set TFDS_DATA_DIR."
+            "python scripts/prepare_cifar10.py prepares cifar10 there; " + elsewhere
         )
     else:
+        near = difflib.get_close_matches(
+            name.lower(), [*built_in, *names, "cifar10"], 1
+        )
         guess = f"Did you mean {near[0]!r}? " if near else ""
         advice = (
             f"{guess}Where TensorFlow is installed, `tfds build {name}` prepares it if "
-            "TFDS knows it; for a copy elsewhere give data_dir or set TFDS_DATA_DIR."
+            f"TFDS knows it; {elsewhere} Images of your own are read from a folder: "
+            "give its path."
         )
-    raise ValueError(
-        f"no data set {name!r}: {where}"
-        + (f", and {' and '.join(built_in)} are built in. " if built_in else ". ")
-        + advice
+    return f"no data set {name!r}: {where}. {advice}"
+
+
+def _damaged(folder: Path, error: Exception) -> ValueError:
+    """The words for a description that TFDS can not read, with the file if possible."""
+    where = folder
+    for name in (_DESCRIPTION, "features.json"):
+        for file in folder.rglob(name):
+            try:
+                json.loads(file.read_bytes())
+            except ValueError:
+                where = file
+    return ValueError(
+        f"{where} can not be read ({type(error).__name__}: {error}). It is damaged, or "
+        "written by another version of TFDS; prepare the data set again."
     )
 
 
-def read(
-    builder: Any, split: str, examples: int | None
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def read(builder: Any, split: str, examples: int | None) -> Dataset:
     """Images [N, H, W, C] float32 in [0, 1], labels [N] int32, names of the classes.
 
-    The first `examples` of the split in its own order, None for all. Raises ValueError
-    for what is not an image classification data set, or not a readable one.
+    The first `examples` of the split in its own order, None for all.
+
+    Raises:
+      ValueError: for what is not an image classification data set, or not a readable
+        one; damaged files are named.
     """
+    what = f"data set {builder.name!r}, split {split!r},"
+    info, features = builder.info.splits[split], builder.info.features
+    _check_features(features, what)
+    count = arrays.check_count(examples, info.num_examples, what)
+    images, labels = _decoded(
+        records.read(info, builder.info.file_format.value, count, what),
+        _decoder(features),
+        count,
+        f"{what} in {info.filepaths[0].parent}",
+    )
+    if features["image"].np_dtype == np.uint8:
+        images /= 255
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
+        raise ValueError(
+            f"{what} has pixels from {low:g} to {high:g}; floating-point images must "
+            "lie in [0, 1]."
+        )
+    names = tuple(features["label"].names)
+    if labels.min() < 0 or labels.max() >= len(names):
+        guess = (
+            "is it a split without labels?"
+            if labels.min() < 0
+            else "is its file of class names cut?"
+        )
+        raise ValueError(
+            f"{what} has labels {labels.min()} .. {labels.max()}, not in 0 .. "
+            f"{len(names) - 1}; {guess}"
+        )
+    return Dataset(images, labels, names)
+
+
+def test_split(name: str, builder: Any, *others: str) -> str:
+    """ "test", or "validation" where there is none.
+
+    Raises:
+      ValueError: if there is neither, or a split of `others` is missing.
+    """
+    splits = set(builder.info.splits)
+    split = "test" if "test" in splits else "validation"
+    if not {split, *others} <= splits:
+        needed = "".join(f"{other!r} is needed, and " for other in others)
+        raise ValueError(
+            f"data set {name!r} has splits {sorted(splits)}; {needed}'test' or "
+            "'validation'" + ("." if others else " is needed.")
+        )
+    return split
+
+
+def _check_features(features: Any, what: str) -> None:
     import tensorflow_datasets as tfds
 
-    what = f"data set {builder.name!r}, split {split!r},"
-    features = builder.info.features
     image_types = (tfds.features.Image, tfds.features.Tensor)
     if not (
         isinstance(features, tfds.features.FeaturesDict)
@@ -97,46 +226,40 @@ def read(
             f"{what} is not for image classification: it needs features 'image' [H, W, "
             f"C] and 'label' (a ClassLabel), and has {features}."
         )
-    feature = features["image"]
-    if feature.np_dtype != np.uint8 and not np.issubdtype(
-        feature.np_dtype, np.floating
-    ):
+    dtype = features["image"].np_dtype
+    if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
         raise ValueError(
-            f"{what} has images of {feature.np_dtype}; they must be uint8, or floating "
-            "point in [0, 1]."
+            f"{what} has images of {dtype}; they must be uint8, or floating point in "
+            "[0, 1]."
         )
-    count = check_count(examples, builder.info.splits[split].num_examples, what)
-    decode = _decoder(features)
+
+
+def _decoded(
+    examples: Iterable[bytes], decode: Decoder, count: int, what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, H, W, C] float32, of 8 bits still up to 255, and labels [N] int32."""
     images = np.empty((count, 0, 0, 0), np.float32)  # Of the size of the first, below.
     labels = np.empty(count, np.int32)
-    for index, record in enumerate(_records(builder, split, count, what)):
-        image, labels[index] = decode(record)
-        if index == 0:
-            images = np.empty((count, *image.shape), np.float32)
+    for number, example in enumerate(examples):
+        try:
+            image, labels[number] = decode(example)
+        except Exception as error:  # Of Pillow, of protocol buffers, of NumPy.
+            raise ValueError(
+                f"example {number} of {what} can not be decoded ({type(error).__name__}"
+                f": {error}); prepare the data set again."
+            ) from error
+        if number == 0:
+            images = arrays.empty_images((count, *image.shape), what)
         if image.shape != images.shape[1:]:
             raise ValueError(
                 f"{what} has images of different sizes, {images.shape[1:]} and "
                 f"{image.shape}; all must have one size."
             )
-        images[index] = image
-    if feature.np_dtype == np.uint8:
-        images /= 255
-    low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
-        raise ValueError(
-            f"{what} has pixels from {low:g} to {high:g}; floating-point images must "
-            "lie in [0, 1]."
-        )
-    names = tuple(features["label"].names)
-    if labels.min() < 0 or labels.max() >= len(names):
-        raise ValueError(
-            f"{what} has labels {labels.min()} .. {labels.max()}, not in 0 .. "
-            f"{len(names) - 1}; is it a split without labels?"
-        )
-    return images, labels, names
+        images[number] = image
+    return images, labels
 
 
-def _decoder(features: Any) -> Callable[[bytes], tuple[np.ndarray, int]]:
+def _decoder(features: Any) -> Decoder:
     """From a serialised example to its image [H, W, C] and its label."""
     import PIL.Image
     import tensorflow_datasets as tfds
@@ -148,73 +271,24 @@ def _decoder(features: Any) -> Callable[[bytes], tuple[np.ndarray, int]]:
         {"image": image_feature, "label": features["label"]}
     )
 
-    def general(record: bytes) -> tuple[np.ndarray, int]:
-        example = wanted.deserialize_example_np(record)
-        return example["image"], example["label"]
+    def general(example: bytes) -> tuple[np.ndarray, int]:
+        decoded = wanted.deserialize_example_np(example)
+        return decoded["image"], decoded["label"]
 
-    def compressed(record: bytes) -> tuple[np.ndarray, int]:
+    def compressed(example: bytes) -> tuple[np.ndarray, int]:
         # A PNG or JPEG and an integer: TFDS's own parser takes 1.5 times as long.
-        example = tf_example_pb2.Example.FromString(record).features.feature
-        file = io.BytesIO(example["image"].bytes_list.value[0])
+        parts = tf_example_pb2.Example.FromString(example).features.feature
+        file = io.BytesIO(parts["image"].bytes_list.value[0])
         with PIL.Image.open(file) as opened:
             image = np.asarray(opened.convert(mode) if opened.mode != mode else opened)
-        return image.reshape(*image.shape[:2], -1), example["label"].int64_list.value[0]
+        image = image.reshape(*image.shape[:2], -1)
+        if is_float:
+            image = image.view(np.float32)
+        return image, parts["label"].int64_list.value[0]
 
-    mode = {1: "L", 3: "RGB"}.get(image_feature.shape[-1])
+    # TFDS writes a float as the four bytes of a pixel with transparency.
+    is_float = image_feature.np_dtype == np.float32
+    mode = "RGBA" if is_float else {1: "L", 3: "RGB"}.get(image_feature.shape[-1])
     if isinstance(image_feature, tfds.features.Image) and mode:
         return compressed
     return general
-
-
-def _records(builder: Any, split: str, count: int, what: str) -> Iterator[bytes]:
-    """The first `count` serialised examples of a split, in the order of its files."""
-    import tensorflow_datasets as tfds
-
-    info = builder.info.splits[split]
-    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
-        # What TFDS writes where TensorFlow is installed, unless asked otherwise.
-        records = chain.from_iterable(_tfrecords(Path(path)) for path in info.filepaths)
-        got = 0
-        for record in islice(records, count):
-            got += 1
-            yield record
-    else:
-        try:
-            source = builder.as_data_source(
-                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-            )
-        except NotImplementedError as error:
-            raise ValueError(
-                f"{what} is stored as {builder.info.file_format.value}; prepare it "
-                "with file_format='array_record' or 'tfrecord'."
-            ) from error
-        got = min(count, len(source))
-        for start in range(0, got, _CHUNK):
-            yield from source.__getitems__(range(start, min(start + _CHUNK, got)))
-    if got < count:
-        raise ValueError(
-            f"{what} should have {info.num_examples} examples, and its files hold "
-            f"{got}; prepare it again."
-        )
-
-
-def _tfrecords(path: Path) -> Iterator[bytes]:
-    """The records of a TFRECORD file: 8 bytes length, 4 CRC, the record, 4 CRC."""
-    with path.open("rb") as file:
-        while header := file.read(12):
-            length = int.from_bytes(header[:8], "little")
-            record = file.read(length)
-            if len(header) < 12 or len(record) < length or len(file.read(4)) < 4:
-                raise ValueError(f"{path} ends in the middle of an example.")
-            yield record
-
-
-def check_count(examples: int | None, available: int, what: str) -> int:
-    """`examples`, or all for None; raises ValueError if there are not so many."""
-    count = available if examples is None else examples
-    if not 1 <= count <= available:
-        raise ValueError(
-            f"{what} has {available} examples; {count} were asked for. Write None for "
-            "all."
-        )
-    return count
