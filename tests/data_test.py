@@ -1,4 +1,5 @@
 import tempfile
+from pathlib import Path
 from unittest import mock
 
 import chex
@@ -8,6 +9,7 @@ from absl.testing import parameterized
 
 from nrf import data
 from nrf.data import planted
+from nrf.runs import formats
 
 
 class DigitsTest(parameterized.TestCase):
@@ -85,6 +87,176 @@ class NamesTest(parameterized.TestCase):
             data.load("cifar10")
 
 
+class PathsTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ("", "got an empty name"),
+        ("gs://bucket/photos", "is not a folder of this machine, .* copy it first"),
+        ("photographs/", "there is no folder photographs; .* has "),
+        ("runs/nowhere/seed0/D_R", "there is no folder runs/nowhere/seed0/D_R;"),
+        ("/nowhere", "there is no folder /nowhere; / has "),
+    )
+    def test_no_such_folder(self, path, words):
+        with self.assertRaisesRegex(ValueError, words):
+            data.load(path)
+
+    def test_data_sets_in_a_cloud(self):
+        with self.assertRaisesRegex(ValueError, "gs://bucket/tfds is not a folder of"):
+            data.load("mnist", data_dir="gs://bucket/tfds")
+
+
+class ArraysTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.x = np.random.default_rng(0).random((12, 5, 4, 3))
+        self.y = np.arange(12) % 3
+
+    def test_pair_of_arrays(self):
+        train, test = data.load(((self.x, self.y), [self.x[:6], self.y[:6]]))
+        np.testing.assert_array_equal(train.images, self.x.astype(np.float32))
+        np.testing.assert_array_equal(test.labels, self.y[:6])
+        self.assertEqual(train.images.dtype, np.float32)
+        self.assertEqual(test.labels.dtype, np.int32)
+        self.assertEqual(train.names, ("0", "1", "2"))
+        self.assertEqual(test.names, train.names)
+
+    @parameterized.parameters(0, 1)
+    def test_names_of_either_are_those_of_both(self, named):
+        parts = [(self.x, self.y), (jax.numpy.asarray(self.x), self.y)]
+        parts[named] = (*parts[named], ["a", "b", "c"])
+        for part in data.load(parts):
+            self.assertEqual(part.names, ("a", "b", "c"))
+            self.assertIsInstance(part.images, np.ndarray)
+
+    def test_classes_are_those_of_both(self):
+        train, _ = data.load(((self.x, self.y % 2), (self.x, self.y)))
+        self.assertEqual(train.num_classes, 3)
+
+    def test_pair_of_data_sets_stays_as_it_is(self):
+        pair = data.load("digits")
+        for given, made in zip(pair, data.load(pair, train_examples=30), strict=True):
+            self.assertTrue(np.shares_memory(given.images, made.images))
+            self.assertEqual(made.names, given.names)
+        self.assertLen(data.load(pair, train_examples=30)[0].labels, 30)
+
+    def test_a_part_may_be_a_name(self):
+        _, digits = data.load("digits")
+        mine = digits._replace(images=1 - digits.images)
+        train, test = data.load(("digits", mine))
+        np.testing.assert_array_equal(train.images, data.load("digits")[0].images)
+        np.testing.assert_array_equal(test.images, mine.images)
+        _, test = data.load((mine, "digits"))
+        np.testing.assert_array_equal(test.images, digits.images)
+
+    @parameterized.parameters(
+        (lambda x, y: (x, y), r"must be a pair .*; got \(ndarray, ndarray\)"),
+        (lambda x, y: data.Dataset(x, y, "abc"), "a pair .*; got one Dataset"),
+        (lambda x, y: 3, "a name, a path, or a pair .*; got int"),
+        (lambda x, y: ((x, y),), "must be a pair"),
+        (lambda x, y: ((x, y), (x,)), "the test set must be .images, labels. or"),
+        (lambda x, y: ((x, y), (x, y, 3)), "the test set: names must be .* got 3"),
+        (lambda x, y: ((x * 255, y), (x, y)), r"the training set: .* in \[0, 1\]"),
+        (lambda x, y: ((x, y), (np.uint8(x), y)), "the test set: .* write x / 255"),
+        (lambda x, y: ((x[..., 0], y), (x, y)), r"grey images write images\[..., No"),
+        (lambda x, y: ((x, y[:9]), (x, y)), "set: there are 9 labels for 12 images"),
+        (lambda x, y: ((x, y - 1), (x, y)), "got -1 .. 1; where a negative label"),
+        (lambda x, y: ((x, y + 1), (x, y + 2)), "start at 1, not at 0; write y - 1"),
+        (lambda x, y: ((x, 999 * y), (x, y)), "labels go up to 1998, for 12 training"),
+        (lambda x, y: ((x, 0 * y), (x, 0 * y)), "needs 2 classes or more, got 1"),
+        (lambda x, y: ((x, y), (x[:, :2], y)), "set has images .5, 4, 3. and .* .2, 4"),
+        (
+            lambda x, y: ((x, y, "abc".split()), (x, y)),
+            "0 .. 0 for 1 classes",
+        ),
+        (
+            lambda x, y: ((x, y, list("abc")), (x, y, list("acb"))),
+            r"classes 3 \(a, b, c\) and the test set 3 \(a, c, b\)",
+        ),
+        (
+            lambda x, y: ((np.zeros((12, 3, 8, 8)), y), (x, y)),
+            r"channels first; write images.transpose\(0, 2, 3, 1\)",
+        ),
+    )
+    def test_refused(self, make, words):
+        with self.assertRaisesRegex(ValueError, words):
+            data.load(make(self.x, self.y))
+
+    @parameterized.parameters(2.5, True, "all")
+    def test_counts_are_whole_numbers(self, count):
+        pair = ((self.x, self.y), (self.x, self.y))
+        with self.assertRaisesRegex(ValueError, "a whole number or None, got"):
+            data.load(pair, train_examples=count)
+
+    def test_second_test_set(self):
+        first = data.Dataset(np.float32(self.x), np.int32(self.y), ("a", "b", "c"))
+        second = data.load_test((self.x[:5], self.y[:5]), first)
+        self.assertEqual(second.names, first.names)
+        self.assertLen(second.labels, 5)
+        with self.assertRaisesRegex(ValueError, "second test set has images .2, 4, 3."):
+            data.load_test((self.x[:, :2], self.y), first)
+
+
+class ConstructedTest(parameterized.TestCase):
+    """Sets as runs save them, loaded as data for another run."""
+
+    def setUp(self):
+        super().setUp()
+        self.root = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.train, self.test = data.load("digits")
+
+    def save(self, provenance, images=None, dtype=np.float32):
+        folder = self.root / "seed0" / "D_det"
+        folder.mkdir(parents=True)
+        images = 1 - self.train.images if images is None else images
+        labels = (self.train.labels + 1) % 10
+        numbers = np.arange(len(labels))
+        made = formats.Constructed(
+            images.astype(dtype),
+            labels,
+            self.train.labels,
+            numbers,
+            self.train.names,
+            provenance,
+        )
+        formats.CONSTRUCTED.save(folder, made)
+        return folder
+
+    @parameterized.parameters(np.float32, np.float16)
+    def test_the_set_and_the_test_set_of_its_origin(self, dtype):
+        folder = self.save({"set": "D_det", "data": "digits"}, dtype=dtype)
+        train, test = data.load(str(folder), train_examples=99, test_examples=50)
+        images = (1 - self.train.images[:99]).astype(dtype)
+        np.testing.assert_array_equal(train.images, images.astype(np.float32))
+        self.assertEqual(train.images.dtype, np.float32)
+        np.testing.assert_array_equal(train.labels, (self.train.labels[:99] + 1) % 10)
+        np.testing.assert_array_equal(test.images, self.test.images[:50])
+        self.assertEqual(test.names, train.names)
+
+    def test_another_test_set(self):
+        folder = self.save({})
+        with self.assertRaisesRegex(
+            ValueError, "not say which data set .* give a pair"
+        ):
+            data.load(folder)
+        train, test = data.load((folder, "digits"))
+        np.testing.assert_array_equal(train.images, 1 - self.train.images)
+        np.testing.assert_array_equal(test.images, self.test.images)
+
+    @parameterized.parameters(
+        ("nowhere", "D_det was made from 'nowhere', whose .* no data set 'nowhere'"),
+        ("planted", "made from 'planted', .* classes 10 .* set of planted 2 "),
+    )
+    def test_origin_that_does_not_fit(self, origin, words):
+        folder = self.save({"data": origin})
+        with self.assertRaisesRegex(ValueError, words):
+            data.load(folder, data_dir=self.root / "tfds")
+
+    def test_its_parent_is_no_data_set(self):
+        self.save({"data": "digits"})
+        words = "seed0 is not a data set, and holds some: D_det. Give the path of one"
+        with self.assertRaisesRegex(ValueError, words):
+            data.load(self.root / "seed0")
+
+
 class BatchIndicesTest(parameterized.TestCase):
     @parameterized.parameters((10, 3, 3), (10, 5, 2), (4, 4, 1))
     def test_is_a_permutation_without_its_remainder(self, n, batch_size, batches):
@@ -105,7 +277,7 @@ class BatchIndicesTest(parameterized.TestCase):
         for other in others:
             self.assertFalse(np.array_equal(rows, other))
 
-    @parameterized.parameters(0, 11, -1)
+    @parameterized.parameters(0, 11, -1, 2.5)
     def test_no_full_batch(self, batch_size):
         with self.assertRaisesRegex(ValueError, f"1 .. 10.* got {batch_size}"):
             data.batch_indices(0, 0, 10, batch_size)
@@ -137,3 +309,8 @@ class AugmentTest(chex.TestCase):
         augment = jax.jit(data.augment, static_argnames=("pad", "flip"))
         one, two = (augment(key, x, pad=1, flip=True) for key in keys)
         self.assertFalse(np.array_equal(one, two))
+
+    @parameterized.parameters(-1, 1.5)
+    def test_pads_by_whole_pixels(self, pad):
+        with self.assertRaisesRegex(ValueError, f"whole number of pixels.* got {pad}"):
+            data.augment(jax.random.key(0), np.zeros((2, 3, 3, 1)), pad=pad, flip=True)

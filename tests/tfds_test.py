@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import struct
@@ -84,7 +85,7 @@ def tensor(dtype, shape=(6, 5, 3)):
     return {"image": tfds.features.Tensor(shape=shape, dtype=dtype)}
 
 
-class PreparedTest(parameterized.TestCase):
+class Prepared(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         tfds.disable_progress_bar()
@@ -101,6 +102,8 @@ class PreparedTest(parameterized.TestCase):
             self.assertEqual(part.labels.dtype, np.int32)
             self.assertEqual(part.names, NAMES)
 
+
+class PreparedTest(Prepared):
     @parameterized.parameters(((6, 5, 3),), ((None, None, 3),))
     def test_compressed_colours(self, shape):
         write(self.root, compressed(shape), [png(image) for image in COLOURS])
@@ -169,7 +172,25 @@ class PreparedTest(parameterized.TestCase):
     @parameterized.parameters(1, 6)
     def test_cut_file_is_noticed(self, cut):
         self.as_tfrecord(cut=cut)
-        with self.assertRaisesRegex(ValueError, "ends in the middle of an example"):
+        with self.assertRaisesRegex(
+            ValueError, "tfrecord-0000.* ends in the middle of an example.*again"
+        ):
+            self.load()
+
+    def test_checksum(self):
+        self.assertEqual(crc32c(b"123456789"), 0xE3069283)  # As published.
+
+    @parameterized.parameters(0, 5, 9, 12, 100, -1, -5)
+    def test_single_bit_is_noticed(self, at):
+        """In a length, in its checksum, in an example, and in its checksum."""
+        self.as_tfrecord()
+        path = next(Path(self.root).rglob("*train.tfrecord-00001*"))
+        contents = bytearray(path.read_bytes())
+        contents[at] ^= 1
+        path.write_bytes(contents)
+        with self.assertRaisesRegex(
+            ValueError, f"{path} has an example with a wrong checksum: .*again"
+        ):
             self.load()
 
     def test_other_format(self):
@@ -227,3 +248,119 @@ class PreparedTest(parameterized.TestCase):
         write(self.root, tensor(np.uint8), COLOURS)
         with self.assertRaisesRegex(ValueError, "holds things, .* mean 'things'"):
             prepared.find("thing", self.root, ("digits",))
+
+    def test_a_folder_that_tfds_wrote(self):
+        folder = write(self.root, tensor(np.uint8), COLOURS)
+        self.check(*data.load(folder))
+        self.check(*data.load(str(folder)))
+        with self.assertRaisesRegex(ValueError, "holds some: 1.0.0. Give the path"):
+            data.load(folder.parent)
+
+    def test_goes_before_a_folder_of_the_same_name(self):
+        write(self.root, tensor(np.uint8), COLOURS)
+        here = self.enterContext(tempfile.TemporaryDirectory())
+        self.enterContext(contextlib.chdir(here))
+        Path("things").mkdir()
+        self.check(*self.load())
+        with self.assertRaisesRegex(ValueError, "things holds no images in class"):
+            data.load("./things", data_dir=self.root)
+        with self.assertRaisesRegex(ValueError, "things holds no images in class"):
+            data.load("things", data_dir=here)
+
+    def test_floating_point_images(self):
+        """TFDS writes their bytes as the red, green, blue and alpha of a PNG."""
+        scaled = SCALED[..., :1].copy()
+        pixels = scaled.view(np.uint8)
+        folder = write(
+            self.root, compressed((6, 5, 4)), [png(image) for image in pixels]
+        )
+        path = folder / "features.json"
+        features = json.loads(path.read_text())
+        image = features["featuresDict"]["features"]["image"]["image"]
+        image["dtype"], image["shape"]["dimensions"][2] = "float32", "1"
+        path.write_text(json.dumps(features))
+        self.check(*self.load(), images=scaled)
+
+
+class DamagedTest(Prepared):
+    def refused(self, words):
+        with self.assertRaisesRegex(ValueError, words):
+            self.load()
+
+    @parameterized.parameters(
+        ("dataset_info.json", b"", "1.0.0/dataset_info.json cannot be read .*again"),
+        ("dataset_info.json", b"{'a", "1.0.0/dataset_info.json cannot be read .*again"),
+        (
+            "dataset_info.json",
+            b"\xff",
+            "1.0.0/dataset_info.json cannot be read .*again",
+        ),
+        ("dataset_info.json", b"{}", "things cannot be read .*again"),
+        ("dataset_info.json", None, "things cannot be read .*dataset_info.json.*again"),
+        ("features.json", b"", "1.0.0/features.json cannot be read .*again"),
+        ("features.json", b"{'a", "1.0.0/features.json cannot be read .*again"),
+        ("features.json", b"{}", "things cannot be read .*again"),
+        ("features.json", None, "1.0.0 has no features.json; prepare .* again"),
+        ("label.labels.txt", b"cat\ndog\n", "labels 0 .. 2, .* class names cut"),
+    )
+    def test_descriptions(self, name, contents, words):
+        path = write(self.root, tensor(np.uint8), COLOURS) / name
+        path.unlink() if contents is None else path.write_bytes(contents)
+        self.refused(words)
+
+    @parameterized.parameters(0, 100, 66_000, -1)
+    def test_cut_array_record(self, length):
+        folder = write(self.root, tensor(np.uint8), COLOURS)
+        path = next(folder.glob("*train.array_record*"))
+        path.write_bytes(path.read_bytes()[:length])
+        self.refused(f"{path} cannot be read .*: the file is damaged; prepare .* again")
+
+    def test_flipped_bit_of_array_record(self):
+        folder = write(self.root, tensor(np.uint8), COLOURS)
+        path = next(folder.glob("*test.array_record*"))
+        contents = bytearray(path.read_bytes())
+        contents[200] ^= 1
+        path.write_bytes(contents)
+        self.refused(f"{path} cannot be read .*: the file is damaged; prepare .* again")
+
+    def test_missing_file(self):
+        folder = write(self.root, tensor(np.uint8), COLOURS)
+        path = next(folder.glob("*train.array_record*"))
+        path.unlink()
+        self.refused(f"there is no file {path}; prepare the data set again")
+
+    def test_example_that_is_no_image(self):
+        images = [png(image) for image in COLOURS]
+        images[7] = images[7][:50]
+        folder = write(self.root, compressed(), images)
+        self.refused(f"example 7 of .*'train', in {folder} cannot be decoded .*again")
+
+
+class SecondTestSetTest(Prepared):
+    LIKE = data.Dataset(SCALED, LABELS.astype(np.int32), NAMES)
+
+    def load_test(self, like=LIKE):
+        return data.load_test("things", like, data_dir=self.root)
+
+    def test_needs_no_training_set(self):
+        write(self.root, tensor(np.uint8), COLOURS, splits=("test",))
+        np.testing.assert_array_equal(self.load_test().images, SCALED[30:])
+
+    def test_numbers_are_no_names(self):
+        """CIFAR-10.1, as TFDS has it, names no classes."""
+        folder = write(self.root, tensor(np.uint8), COLOURS, splits=("test",))
+        (folder / "label.labels.txt").unlink()
+        second = self.load_test()
+        self.assertEqual(second.names, NAMES)
+        np.testing.assert_array_equal(second.labels, LABELS[30:])
+        with self.assertRaisesRegex(ValueError, "has classes 3 .* and .* 2 .cat, dog."):
+            self.load_test(self.LIKE._replace(names=("cat", "dog")))
+
+    def test_other_names_and_other_images(self):
+        write(self.root, tensor(np.uint8), COLOURS)
+        with self.assertRaisesRegex(
+            ValueError, "things has classes 3 .cat, dog, fish."
+        ):
+            self.load_test(self.LIKE._replace(names=("cat", "fish", "dog")))
+        with self.assertRaisesRegex(ValueError, "images .6, 5, 3. and .* .6, 5, 1."):
+            self.load_test(self.LIKE._replace(images=SCALED[..., :1]))

@@ -35,10 +35,10 @@ def pair(given: Any) -> tuple[Dataset, Dataset]:
         kinds = ", ".join(type(part).__name__ for part in given)
         raise ValueError(f"data must be {PAIR}; got ({kinds}).")
     train, test = _taken(given[0], _TRAIN), _taken(given[1], _TEST)
-    counted = _counted(train[1], test[1])
+    counted = train[2] or test[2] or _counted(train[1], test[1])
     pair = (
-        _dataset(*train[:2], train[2] or test[2] or counted, _TRAIN),
-        _dataset(*test[:2], test[2] or train[2] or counted, _TEST),
+        _dataset(*train[:2], train[2] or counted, _TRAIN),
+        _dataset(*test[:2], test[2] or counted, _TEST),
     )
     check_alike(*pair, _TRAIN, _TEST)
     return pair
@@ -142,15 +142,19 @@ def _taken(given: Sequence[Any], what: str) -> tuple[np.ndarray, np.ndarray, Nam
 
 
 def _counted(*labels: np.ndarray) -> Names:
-    """Numbers as names of the classes. What is wrong with labels is said elsewhere."""
+    """Numbers as names of the classes. What else is wrong is for `check_labels`."""
     integers = [part for part in labels if part.size and part.dtype.kind in "iu"]
-    classes = 1 + max((int(part.max()) for part in integers), default=0)
-    if classes > max(1000, *map(len, integers)):
+    low = min((int(part.min()) for part in integers), default=0)
+    high = max((int(part.max()) for part in integers), default=0)
+    names = "or give the names of all classes: (images, labels, names)."
+    if low > 0:
+        raise ValueError(f"labels start at {low}, not at 0; write y - {low}, {names}")
+    if high >= max(1000, *map(len, labels)):
         raise ValueError(
-            f"labels go up to {classes - 1}, for {len(labels[0])} training images; "
-            "number the classes from 0, or give their names: (images, labels, names)."
+            f"labels go up to {high}, for {len(labels[0])} training images; number the "
+            f"classes from 0, {names}"
         )
-    return tuple(map(str, range(classes)))
+    return tuple(map(str, range(high + 1)))
 
 
 def _dataset(

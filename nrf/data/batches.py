@@ -11,11 +11,14 @@ def batch_indices(seed: int, epoch: int, n: int, batch_size: int) -> np.ndarray:
     """[n // batch_size, batch_size] indices: the epoch's order, without the remainder.
 
     It depends on `seed` and `epoch` alone, so that training resumes at any epoch.
-    Raises ValueError if there is not one full batch.
+
+    Raises:
+      ValueError: if there is not one full batch.
     """
-    if not 1 <= batch_size <= n:
+    if not isinstance(batch_size, int | np.integer) or not 1 <= batch_size <= n:
         raise ValueError(
-            f"batch_size must be in 1 .. {n}, the number of examples, got {batch_size}."
+            f"batch_size must be a whole number in 1 .. {n}, the number of examples, "
+            f"got {batch_size}."
         )
     order = np.random.default_rng([seed, epoch]).permutation(n)
     return order[: n - n % batch_size].reshape(-1, batch_size)
@@ -25,7 +28,12 @@ def augment(key: Key, x: Images, *, pad: int, flip: bool) -> Images:
     """Shifts each image by up to `pad` pixels either way and mirrors half of them.
 
     Pixels from outside of the image are 0, as in a random crop of the padded image.
+
+    Raises:
+      ValueError: if `pad` is no whole number of pixels.
     """
+    if not isinstance(pad, int) or pad < 0:
+        raise ValueError(f"pad must be a whole number of pixels, 0 or more, got {pad}.")
     count, height, width, _ = x.shape
     key_shift, key_flip = jax.random.split(key)
     rows = jnp.broadcast_to(jnp.arange(height), (count, height))

@@ -11,12 +11,11 @@ import io
 import os
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -29,6 +28,8 @@ NAMES = tuple(
     "airplane automobile bird cat deer dog frog horse ship truck".split()
 )  # In the order of the labels.
 VERSION = "3.0.2"
+_TEMPORARY = ".nrf-cifar10-"  # The number of its process follows.
+_PART = 1 << 20  # Bytes read at a time.
 _TIMEOUT = 10  # Seconds without an answer until there is no network.
 
 
@@ -39,10 +40,14 @@ def prepare(
 
     None is TFDS's own folder, $TFDS_DATA_DIR or ~/tensorflow_datasets. `archive` is a
     copy of cifar-10-binary.tar.gz; None downloads it (170 MB, deleted afterwards). The
-    folder appears when it is complete, so a preparation may be interrupted.
+    folder appears when it is complete, so a preparation may be interrupted; what an
+    interrupted one left is removed by the next.
 
-    Raises ValueError for an archive that is another file, ConnectionError without
-    network, OSError for a folder that can not be written.
+    Raises:
+      ValueError: for an archive that is another file, or a `data_dir` that is a file or
+        holds something else under CIFAR-10's name.
+      ConnectionError: without network.
+      OSError: for a folder that cannot be written.
     """
     if archive is not None:
         check_archive(archive)
@@ -50,13 +55,56 @@ def prepare(
     folder = root / "cifar10" / VERSION
     if (folder / "dataset_info.json").exists():
         return folder
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".nrf-cifar10-", dir=root) as temporary:
+    _make_folder(root)
+    if folder.exists():
+        raise ValueError(
+            f"{folder} is there and is not CIFAR-10 as TFDS writes it: it has no "
+            "dataset_info.json. Move it away."
+        )
+    _remove_stale(root)
+    # Everything lies in one temporary folder, with a name that tells whose it is.
+    temporary = root / f"{_TEMPORARY}{os.getpid()}"
+    temporary.mkdir()
+    try:
         if archive is None:
-            archive = Path(temporary, "cifar-10-binary.tar.gz")
+            archive = temporary / "cifar-10-binary.tar.gz"
             download(archive)
-        _write(root, Path(archive), temporary)
+        _write(temporary, Path(archive))
+        folder.parent.mkdir(exist_ok=True)
+        try:
+            (temporary / "cifar10" / VERSION).rename(folder)
+        except OSError:  # Another process was faster.
+            if not (folder / "dataset_info.json").exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _make_folder(path: Path) -> None:
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise ValueError(
+                f"data sets cannot be kept in {path}: {part} is a file, not a folder."
+            )
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _remove_stale(root: Path) -> None:
+    """Removes the temporary folders of processes of this machine that are no more."""
+    for leftover in root.glob(f"{_TEMPORARY}*"):
+        owner = leftover.name.removeprefix(_TEMPORARY)
+        if not owner.isdecimal():
+            continue
+        try:
+            if int(owner) != os.getpid():
+                os.kill(int(owner), 0)  # Signal 0 only asks whether it is there.
+                continue
+        except PermissionError:  # It is there, and somebody else's.
+            continue
+        except ProcessLookupError:
+            pass
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def check_archive(path: str | os.PathLike) -> None:
@@ -70,10 +118,10 @@ def check_archive(path: str | os.PathLike) -> None:
             f"{SIZE:,}; is it the Python version, or not the whole file? It is at {URL}"
         )
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != SHA256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != SHA256:
         raise ValueError(
-            f"{path} is damaged or another file: its SHA-256 is {found}, that of "
+            f"{path} is damaged or another file: its SHA-256 is {digest}, that of "
             f"cifar-10-binary.tar.gz {SHA256}. It is at {URL}"
         )
 
@@ -82,40 +130,60 @@ def download(path: Path) -> None:
     """Fetches the archive to `path`; raises ConnectionError at once without network."""
     try:
         with urllib.request.urlopen(URL, timeout=_TIMEOUT) as answer:
-            with path.open("wb") as file:
-                shutil.copyfileobj(answer, file)
+            _save(answer, path)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise ConnectionError(
-            f"{URL} can not be fetched ({getattr(error, 'reason', error)}). Fetch it "
+            f"{URL} cannot be fetched ({getattr(error, 'reason', error)}). Fetch it "
             "where there is a network, and give the file with --archive."
         ) from error
     check_archive(path)
 
 
-def _write(root: Path, archive: Path, temporary: str) -> None:
-    import PIL.Image
-    import tensorflow_datasets as tfds
+def _save(answer: IO[bytes], path: Path) -> None:
+    """Writes what is read; raises ValueError once it is more than the archive."""
+    size = 0
+    with path.open("wb") as file:
+        while part := answer.read(_PART):
+            size += len(part)
+            if size > SIZE:
+                raise ValueError(
+                    f"{URL} answers with more than the {SIZE:,} bytes of "
+                    "cifar-10-binary.tar.gz, so it is another file. Fetch the archive "
+                    "elsewhere, and give the file with --archive."
+                )
+            file.write(part)
 
-    def examples(prefix: str, files: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        key = 0
-        with tarfile.open(archive) as opened:
-            for file in files:
-                member = opened.extractfile(f"cifar-10-batches-bin/{file}")
-                assert member is not None  # For mypy: SHA-256 tells what is inside.
-                records = np.frombuffer(member.read(), np.uint8).reshape(-1, 3073)
-                for record in records:
-                    pixels = record[1:].reshape(3, 32, 32).transpose(1, 2, 0)
-                    png = io.BytesIO()
-                    PIL.Image.fromarray(np.ascontiguousarray(pixels)).save(png, "png")
-                    yield (
-                        key,
-                        {
-                            "id": f"{prefix}_{key:05d}",
-                            "image": png.getvalue(),
-                            "label": int(record[0]),
-                        },
-                    )
-                    key += 1
+
+def _examples(
+    archive: Path, prefix: str, files: list[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The examples of these files of the archive, numbered, as TFDS takes them."""
+    import PIL.Image
+
+    key = 0
+    with tarfile.open(archive) as opened:
+        for file in files:
+            member = opened.extractfile(f"cifar-10-batches-bin/{file}")
+            assert member is not None  # For mypy: SHA-256 tells what is inside.
+            records = np.frombuffer(member.read(), np.uint8).reshape(-1, 3073)
+            for record in records:
+                pixels = record[1:].reshape(3, 32, 32).transpose(1, 2, 0)
+                png = io.BytesIO()
+                PIL.Image.fromarray(np.ascontiguousarray(pixels)).save(png, "png")
+                yield (
+                    key,
+                    {
+                        "id": f"{prefix}_{key:05d}",
+                        "image": png.getvalue(),
+                        "label": int(record[0]),
+                    },
+                )
+                key += 1
+
+
+def _write(root: Path, archive: Path) -> None:
+    """Writes the data set into the folder root/cifar10/VERSION."""
+    import tensorflow_datasets as tfds
 
     class Cifar10(
         tfds.core.GeneratorBasedBuilder,
@@ -144,16 +212,16 @@ def _write(root: Path, archive: Path, temporary: str) -> None:
         def _split_generators(self, dl_manager):
             batches = [f"data_batch_{number}.bin" for number in range(1, 6)]
             return {
-                "train": examples("train", batches),
-                "test": examples("test", ["test_batch.bin"]),
+                "train": _examples(archive, "train", batches),
+                "test": _examples(archive, "test", ["test_batch.bin"]),
             }
 
-        def _generate_examples(self):  # Abstract in the parent; examples() is ours.
+        def _generate_examples(self):  # Abstract in the parent; _examples is ours.
             raise NotImplementedError
 
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints a banner.
         Cifar10(data_dir=root, file_format="array_record").download_and_prepare(
-            download_dir=temporary,  # It stays empty; TFDS makes one all the same.
+            download_dir=root / "downloads",  # Stays empty; TFDS makes it anyway.
             download_config=tfds.download.DownloadConfig(try_download_gcs=False),
         )

@@ -48,7 +48,7 @@ def load(
 
     Raises:
       ValueError: if there are no class folders, fewer than two classes, an image that
-        can not be read, images of different sizes, with transparency or of other than 8
+        cannot be read, images of different sizes, with transparency or of other than 8
         bits, or fewer images than asked for.
     """
     train, test = _split(folder)
@@ -62,15 +62,18 @@ def load(
     )
 
 
-def load_test(folder: Path) -> Dataset:
+def load_test(folder: Path, names: Sequence[str] = ()) -> Dataset:
     """The test set below `folder`, or all images where it is class folders itself.
+
+    The classes are numbered as in `names`, if that has them all; some may be missing.
 
     Raises:
       ValueError: as `load` does.
     """
     classes = _classes(_test_part(_parts(folder)) or folder)
     files = _first(classes, None, str(folder))
-    return _read(files, *_look(files), tuple(classes), str(folder))
+    numbered = tuple(names if set(classes) <= set(names) else classes)
+    return _read(files, *_look(files), numbered, str(folder))
 
 
 def _split(folder: Path) -> tuple[Classes, Classes]:
@@ -121,8 +124,8 @@ def _hold_out(folder: Path) -> tuple[Classes, Classes]:
         train[name], test[name] = files[count:], files[:count]
     held_out, rest = (sum(map(len, part.values())) for part in (test, train))
     logging.getLogger(__name__).warning(
-        "%s has no test folder: %d of its %d images, a fifth of each class, always the "
-        "same ones, are the test set.",
+        "%s has no test folder: %d of its %d images are the test set, about a fifth of "
+        "each class and always the same ones.",
         folder,
         held_out,
         held_out + rest,
@@ -132,6 +135,12 @@ def _hold_out(folder: Path) -> tuple[Classes, Classes]:
 
 def _classes(folder: Path) -> Classes:
     """The images of each folder of a class, at any depth below it."""
+    for child in _folders(folder):
+        if _parts(child):
+            raise ValueError(
+                f"{child} has folders {', '.join(_parts(child))}, so that it is no "
+                f"class but a data set of its own; give its path instead of {folder}."
+            )
     classes = {
         child.name: sorted(
             _File(_digest(file.relative_to(folder)), file, child.name)
@@ -214,7 +223,7 @@ def _look(files: Sequence[_File]) -> tuple[tuple[int, int, int], str]:
         raise ValueError(
             f"there are images of {len(first_of)} sizes: {path} is {one[0]} x {one[1]} "
             f"and {other_path} {other[0]} x {other[1]} (width x height). All must have "
-            "one size: crop or resize them first."
+            "one size: crop or resize them, for example with PIL.ImageOps.fit."
         )
     ((width, height),) = first_of
     grey = modes <= set(_GREY)
@@ -260,6 +269,6 @@ def _opened(file: Path) -> Iterator:
     except ValueError as error:
         if str(file) in str(error):  # Our own words.
             raise
-        raise ValueError(f"{file} can not be read as an image: {error}") from error
+        raise ValueError(f"{file} cannot be read as an image: {error}") from error
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise ValueError(f"{file} can not be read as an image: {error}") from error
+        raise ValueError(f"{file} cannot be read as an image: {error}") from error

@@ -83,7 +83,7 @@ def load_test(
       ValueError: where it is not there, or has other images or classes.
     """
     if isinstance(spec, str | os.PathLike):
-        second, what = _test(spec, data_dir), str(spec)
+        second, what = _test(spec, data_dir, like.names), str(spec)
     else:
         what = "the second test set"
         second = arrays.part(spec, what, like.names)
@@ -94,12 +94,16 @@ def load_test(
     return second
 
 
-def _test(spec: str | os.PathLike, data_dir: str | os.PathLike | None) -> Dataset:
+def _test(
+    spec: str | os.PathLike,
+    data_dir: str | os.PathLike | None,
+    names: Sequence[str] = (),
+) -> Dataset:
     if spec in BUILT_IN:
         return _BUILT_IN[str(spec)]()[1]
     place = _place(spec, data_dir)
     if isinstance(place, Path):
-        return folder.load_test(place)
+        return folder.load_test(place, names)
     if tfds.is_constructed(place):
         return load(spec, data_dir=data_dir, train_examples=1)[1]
     return tfds.read(place, tfds.test_split(str(spec), place), None)
@@ -107,10 +111,12 @@ def _test(spec: str | os.PathLike, data_dir: str | os.PathLike | None) -> Datase
 
 def _place(spec: str | os.PathLike, data_dir: str | os.PathLike | None) -> Path | Any:
     """The folder of images that is meant, or TFDS's builder of a data set."""
-    path = tfds.local(spec)
+    name = os.fspath(spec)
+    if not name.strip():
+        raise ValueError("data must be a name, a path or a pair, got an empty name.")
+    path = tfds.local(name)
     if tfds.is_prepared(path):
         return tfds.open_folder(path)
-    name = str(spec)
     is_path = isinstance(spec, os.PathLike) or name.startswith((".", "/", "~"))
     # TFDS's names have one slash at most: "cifar10_1/v6".
     if is_path or name.endswith("/") or name.count("/") > 1:
@@ -125,7 +131,10 @@ def _place(spec: str | os.PathLike, data_dir: str | os.PathLike | None) -> Path 
 def _check_folder(path: Path) -> None:
     """Raises ValueError for what is no folder, or one of several data sets."""
     if path.is_file():
-        raise ValueError(f"{path} is a file; data are read from a folder: unpack it.")
+        raise ValueError(
+            f"{path} is a file; give a folder (unpack an archive first), or a pair "
+            "(train, test) of arrays from Python."
+        )
     if not path.is_dir():
         parent = next(parent for parent in path.parents if parent.is_dir())
         raise ValueError(

@@ -54,7 +54,7 @@ def _array_records(path: Path) -> Iterator[bytes]:
                 rows = range(start, min(start + _CHUNK, len(source)))
                 yield from source.__getitems__(rows)
     except (RuntimeError, ValueError) as error:  # RuntimeError from its C++.
-        raise ValueError(f"{path} can not be read ({error}): {_AGAIN}") from error
+        raise ValueError(f"{path} cannot be read ({error}): {_AGAIN}") from error
 
 
 def _tfrecords(path: Path) -> Iterator[bytes]:

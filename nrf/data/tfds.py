@@ -139,7 +139,7 @@ def _no_such(
 
 
 def _damaged(folder: Path, error: Exception) -> ValueError:
-    """The words for a description that TFDS can not read, with the file if possible."""
+    """The words for a description that TFDS cannot read, with the file if possible."""
     where = folder
     for name in (_DESCRIPTION, "features.json"):
         for file in folder.rglob(name):
@@ -148,7 +148,7 @@ def _damaged(folder: Path, error: Exception) -> ValueError:
             except ValueError:
                 where = file
     return ValueError(
-        f"{where} can not be read ({type(error).__name__}: {error}). It is damaged, or "
+        f"{where} cannot be read ({type(error).__name__}: {error}). It is damaged, or "
         "written by another version of TFDS; prepare the data set again."
     )
 
@@ -245,7 +245,7 @@ def _decoded(
             image, labels[number] = decode(example)
         except Exception as error:  # Of Pillow, of protocol buffers, of NumPy.
             raise ValueError(
-                f"example {number} of {what} can not be decoded ({type(error).__name__}"
+                f"example {number} of {what} cannot be decoded ({type(error).__name__}"
                 f": {error}); prepare the data set again."
             ) from error
         if number == 0:
