@@ -2,6 +2,7 @@ import functools
 import hashlib
 import http.server
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -71,10 +72,11 @@ class PrepareTest(parameterized.TestCase):
 
     def test_what_is_there_is_kept(self):
         folder = cifar10.prepare(self.data_dir, self.archive)
-        with mock.patch.object(cifar10, "_write", side_effect=AssertionError):
+        with mock.patch.object(cifar10, "download", side_effect=AssertionError):
             self.assertEqual(cifar10.prepare(self.data_dir), folder)
 
-    def test_by_download(self):
+    def serve(self, check):
+        """Calls `check` while a server of this machine has the archive."""
         handler = functools.partial(
             http.server.SimpleHTTPRequestHandler, directory=str(self.root)
         )
@@ -84,8 +86,28 @@ class PrepareTest(parameterized.TestCase):
         ):
             threading.Thread(target=server.serve_forever, daemon=True).start()
             self.patch("URL", f"http://127.0.0.1:{server.server_port}/mine.tar.gz")
-            self.check(cifar10.prepare(self.data_dir))
-            server.shutdown()
+            try:
+                check()
+            finally:
+                server.shutdown()
+
+    def test_by_download(self):
+        self.serve(lambda: self.check(cifar10.prepare(self.data_dir)))
+
+    def test_endless_download_is_ended(self):
+        size = self.archive.stat().st_size
+        with self.archive.open("ab") as file:
+            file.write(bytes(5 * cifar10.PART))
+        written = []
+
+        def check():
+            words = f"answers with more than the {size:,} bytes of cifar-10-binary"
+            with self.assertRaisesRegex(ValueError, words):
+                cifar10.download(self.root / "copy")
+            written.append((self.root / "copy").stat().st_size)
+
+        self.serve(check)
+        self.assertLessEqual(written[0], size)
 
     def test_without_network(self):
         refuse = mock.Mock(side_effect=socket.gaierror(-2, "Name not known"))
@@ -133,6 +155,32 @@ class PrepareTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "no data set 'cifar10'"):
             data.load("cifar10", data_dir=self.data_dir)
         self.check(cifar10.prepare(self.data_dir, self.archive))
+
+    def test_what_a_killed_preparation_left_is_removed(self):
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        left = self.data_dir / f".nrf-cifar10-{gone.pid}"
+        (left / "cifar10" / "incomplete").mkdir(parents=True)
+        (left / "cifar-10-binary.tar.gz").write_bytes(b"partial")
+        self.check(cifar10.prepare(self.data_dir, self.archive))
+
+    def test_what_another_preparation_writes_is_kept(self):
+        theirs = self.data_dir / f".nrf-cifar10-{os.getppid()}"
+        theirs.mkdir(parents=True)
+        cifar10.prepare(self.data_dir, self.archive)
+        self.assertTrue(theirs.exists())
+
+    @parameterized.parameters("data", "data/below")
+    def test_folder_that_is_a_file(self, name):
+        (self.root / "data").write_text("a file")
+        words = "cannot be kept in .*: .*/data is a file, not a folder"
+        with self.assertRaisesRegex(ValueError, words):
+            cifar10.prepare(self.root / name, self.archive)
+
+    def test_another_data_set_of_its_name(self):
+        (self.data_dir / "cifar10" / "3.0.2").mkdir(parents=True)
+        with self.assertRaisesRegex(ValueError, "no dataset_info.json. Move it away"):
+            cifar10.prepare(self.data_dir, self.archive)
 
     def test_script_says_what_is_wrong_in_a_sentence(self):
         script = Path(__file__).parents[1] / "scripts" / "prepare_cifar10.py"

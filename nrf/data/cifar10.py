@@ -29,7 +29,7 @@ NAMES = tuple(
 )  # In the order of the labels.
 VERSION = "3.0.2"
 _TEMPORARY = ".nrf-cifar10-"  # The number of its process follows.
-_PART = 1 << 20  # Bytes read at a time.
+PART = 1 << 20  # Bytes read at a time.
 _TIMEOUT = 10  # Seconds without an answer until there is no network.
 
 
@@ -143,7 +143,7 @@ def _save(answer: IO[bytes], path: Path) -> None:
     """Writes what is read; raises ValueError once it is more than the archive."""
     size = 0
     with path.open("wb") as file:
-        while part := answer.read(_PART):
+        while part := answer.read(PART):
             size += len(part)
             if size > SIZE:
                 raise ValueError(
