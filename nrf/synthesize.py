@@ -187,7 +187,7 @@ def mislabel(
 
 
 @jax.jit
-def shake(keys: Keys, x: Images, lengths: jax.Array) -> Images:
+def random_push(keys: Keys, x: Images, lengths: jax.Array) -> Images:
     """Images moved in random directions, by the l2 norms `lengths` [B] after clipping.
 
     The control of D_rand and D_det: as long a perturbation that no network made. Where

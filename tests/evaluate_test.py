@@ -27,6 +27,11 @@ def ladder(count=10):
     return Dataset(images.copy(), np.ones(count, np.int32), ("dark", "bright"))
 
 
+def score(correct, data=None, **options):
+    given = {"batch_size": 5, "mesh": devices.make_mesh(1)} | options
+    return evaluate.score(KEY, correct, jnp.float32(1), data or ladder(), **given)
+
+
 class ScoreTest(parameterized.TestCase):
     def test_wilson_interval(self):
         # Wilson's formula worked out by hand for 8 of 10 at z = 1.96.
@@ -50,16 +55,13 @@ class ScoreTest(parameterized.TestCase):
         (0.1, 9, 3, 1), (0.2, 8, 10, 1), (0.5, 5, 4, 1), (0.5, 5, 4, 4)
     )
     def test_robust_accuracy_of_a_known_boundary(self, epsilon, right, batch, mesh):
-        score = evaluate.score(
-            KEY,
+        found = score(
             evaluate.make_correct(apply, self.attack_at),
-            jnp.float32(1),
-            ladder(),
             epsilon=epsilon,
             batch_size=batch,
             mesh=devices.make_mesh(mesh),
         )
-        self.assertEqual(score, Score(right, 10))
+        self.assertEqual(found, Score(right, 10))
 
     def test_an_example_that_an_attack_would_mend_is_still_wrong(self):
         # The attack climbs a loss that makes wrong answers right.
@@ -68,41 +70,65 @@ class ScoreTest(parameterized.TestCase):
             return attacks.pgd(loss, attacks.l2(epsilon), steps=5, step_size=0.2)
 
         wrong = ladder()._replace(labels=np.zeros(10, np.int32))
-        score = evaluate.score(
-            KEY,
-            evaluate.make_correct(apply, mend),
-            jnp.float32(1),
-            wrong,
-            epsilon=0.9,
-            batch_size=5,
-            mesh=devices.make_mesh(1),
-        )
-        self.assertEqual(score.correct, 0)
+        found = score(evaluate.make_correct(apply, mend), wrong, epsilon=0.9)
+        self.assertEqual(found.correct, 0)
 
-    def test_tick_hears_of_every_example_once(self):
-        heard = []
-        evaluate.score(
-            KEY,
-            evaluate.make_correct(apply),
-            jnp.float32(1),
-            ladder(),
-            batch_size=4,
-            mesh=devices.make_mesh(1),
-            tick=heard.append,
+    @parameterized.parameters(
+        (attacks.l2, float("nan"), "l2 epsilon must be positive and finite, got nan"),
+        (attacks.l2, -0.1, "l2 epsilon must be positive and finite, got -0.1"),
+        (attacks.l2, 0.0, "l2 epsilon must be positive and finite, got 0"),
+        (attacks.linf, 8, "got 8; for k grey levels out of 255 write k / 255"),
+    )
+    def test_refuses_the_radii_that_attacks_refuse(self, threat_at, epsilon, message):
+        def attack_at(epsilon):
+            loss = losses.cross_entropy(apply)
+            return attacks.pgd(loss, threat_at(epsilon), steps=1, step_size=0.1)
+
+        with self.assertRaisesRegex(ValueError, message):
+            score(evaluate.make_correct(apply, attack_at), epsilon=epsilon)
+
+    def test_plain_logits_are_enough(self):
+        def plain(params, x):
+            return apply(params, x).logits
+
+        self.assertEqual(score(evaluate.make_correct(plain)), Score(10, 10))
+        predict = evaluate.make_predict(plain)
+        classes = evaluate.predictions(
+            predict, jnp.float32(-1), ladder().images, batch_size=4
         )
+        np.testing.assert_array_equal(classes, np.zeros(10))
+
+    @parameterized.parameters(
+        (lambda z: z[:, :1], r"at least 2 classes .* got shape \(5, 1\)"),
+        (lambda z: z[:1], r"for its 5 images, got shape \(1, 2\)"),
+    )
+    def test_refuses_logits_that_make_any_label_right(self, change, message):
+        def broken(params, x):
+            output = apply(params, x)
+            return output._replace(logits=change(output.logits))
+
+        with self.assertRaisesRegex(ValueError, message):
+            score(evaluate.make_correct(broken))
+
+    def test_tick_is_called_with_every_example_once(self):
+        heard = []
+        score(evaluate.make_correct(apply), batch_size=4, tick=heard.append)
         self.assertEqual(heard, [4, 4, 2])
 
-    def test_refuses_labels_that_the_data_has_no_names_for(self):
-        data = ladder()._replace(labels=np.full(10, 2, np.int32))
-        with self.assertRaisesRegex(ValueError, "labels must be in 0 .. 1"):
-            evaluate.score(
-                KEY,
-                evaluate.make_correct(apply),
-                jnp.float32(1),
-                data,
-                batch_size=5,
-                mesh=devices.make_mesh(1),
-            )
+    @parameterized.parameters(
+        (np.full(10, 2), r"labels must be in 0 \.\. 1"),
+        (np.full(10, -1), r"labels must be in 0 \.\. 1"),
+        (np.ones(9), "10 images and 9 labels"),
+        (np.ones(40), "10 images and 40 labels"),
+    )
+    def test_refuses_labels(self, labels, message):
+        data = ladder()._replace(labels=labels.astype(np.int32))
+        with self.assertRaisesRegex(ValueError, message):
+            score(evaluate.make_correct(apply), data)
+
+    def test_refuses_an_empty_set(self):
+        with self.assertRaisesRegex(ValueError, "got 0 images"):
+            score(evaluate.make_correct(apply), ladder(0))
 
     def test_more_devices_than_there_are(self):
         with self.assertRaisesRegex(ValueError, r"must be in 1 \.\. 4 here, got 5"):

@@ -14,7 +14,7 @@ from nrf import attacks, data, devices, evaluate, losses, models, train
 from nrf.attacks.pgd import better
 from nrf.data import Dataset
 from nrf.evaluate import BELIEVABLE, Evidence
-from nrf.evaluate import checks as look
+from nrf.evaluate import checks as observations
 from nrf.models import Output
 
 KEY = jax.random.key(0)
@@ -331,8 +331,14 @@ class MadeTest(parameterized.TestCase):
         self.assertEqual((found.lost_to_other, found.verdict), (0, BELIEVABLE))
 
     @parameterized.parameters(
-        ({"made": np.zeros((15, 2, 2, 1), "f")}, "made has shape .15, 2, 2, 1."),
-        ({"made": None, "fooled": np.zeros(15, bool)}, "fooled has shape .15,.; .*16"),
+        (
+            {"made": np.zeros((15, 2, 2, 1), "f")},
+            r"made must have shape .16, 2, 2, 1.* got .15,",
+        ),
+        (
+            {"made": None, "fooled": np.zeros(15, bool)},
+            r"fooled must .* .16,. .* got .15,",
+        ),
     )
     def test_other_shapes_are_refused(self, arrays, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -485,11 +491,11 @@ class PlantedTest(parameterized.TestCase):
         # A compiler may make one of two equal calls, but not of two runs.
         count = iter(range(4))
 
-        def say(params, x, order):
+        def twice(params, x, order):
             z = jnp.eye(4)[order]
             return z.at[1].add(next(count)), jnp.zeros(4, bool)
 
-        varied, _ = look.compare(say, None, jnp.zeros((4, 2, 2, 1)))
+        varied, _ = observations.compare(twice, None, jnp.zeros((4, 2, 2, 1)))
         self.assertEqual(varied.tolist(), [False, True, False, False])
 
     @parameterized.parameters(1, 4)
@@ -745,7 +751,7 @@ class RefusalsTest(parameterized.TestCase):
         ("grey_levels", {"epsilon": 8.0}, attacks.linf, "write k / 255"),
         ("no_radius", {"epsilon": 0.0}, attacks.l2, "must be positive"),
         ("no_ball", {}, lambda epsilon: attacks.free(), "needs a ball"),
-        ("no_companions", {"batch_size": 1}, attacks.l2, "needs others beside it"),
+        ("no_companions", {"batch_size": 1}, attacks.l2, "takes companions"),
     )
     def test_options(self, options, threat_at, message):
         checks = evaluate.make_checks(

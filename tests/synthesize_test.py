@@ -155,7 +155,7 @@ class MislabelTest(parameterized.TestCase):
         np.testing.assert_allclose(shares, np.full(10, 0.1), atol=5 * 0.0021)
 
 
-class ShakeTest(parameterized.TestCase):
+class RandomPushTest(parameterized.TestCase):
     @parameterized.parameters(0.01, 0.5, 1.5)
     def test_moves_by_the_length_after_clipping(self, length):
         x = jnp.asarray(dataset().images)
@@ -163,21 +163,21 @@ class ShakeTest(parameterized.TestCase):
         x = jnp.where(x < 0.5, 0, x)
         keys = jax.random.split(key(), len(x))
         lengths = jnp.linspace(length / 2, length, len(x))
-        shaken = synthesize.shake(keys, x, lengths)
-        self.assertBetween(float(shaken.min()), 0, 1)
-        self.assertBetween(float(shaken.max()), 0, 1)
-        moved = np.linalg.norm((shaken - x).reshape(len(x), -1), axis=1)
+        pushed = synthesize.random_push(keys, x, lengths)
+        self.assertBetween(float(pushed.min()), 0, 1)
+        self.assertBetween(float(pushed.max()), 0, 1)
+        moved = np.linalg.norm((pushed - x).reshape(len(x), -1), axis=1)
         np.testing.assert_allclose(moved, lengths, rtol=1e-4)
 
     def test_goes_to_the_end_where_that_is_nearer(self):
         x = jnp.zeros((1, 4, 4, 1))
         keys = jax.random.split(key(), 1)
-        shaken = np.asarray(synthesize.shake(keys, x, jnp.array([100.0])))
+        pushed = np.asarray(synthesize.random_push(keys, x, jnp.array([100.0])))
         # Away from black there is white; a direction points there or beyond the end.
-        self.assertEqual(set(np.unique(shaken)), {0.0, 1.0})
+        self.assertEqual(set(np.unique(pushed)), {0.0, 1.0})
 
     def test_zero_length_moves_nothing(self):
         x = jnp.asarray(dataset().images)
         keys = jax.random.split(key(), len(x))
-        shaken = synthesize.shake(keys, x, jnp.zeros(len(x)))
-        np.testing.assert_allclose(shaken, x, atol=1e-6)
+        pushed = synthesize.random_push(keys, x, jnp.zeros(len(x)))
+        np.testing.assert_allclose(pushed, x, atol=1e-6)

@@ -1,6 +1,5 @@
 """Standard and robust accuracy of a network on a data set, with its interval."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from scipy.stats import binomtest
 
 from nrf import devices
 from nrf.attacks import example_keys
@@ -21,6 +21,7 @@ from nrf.types import (
     Params,
     check_images,
     check_labels,
+    outputs,
 )
 
 
@@ -37,19 +38,21 @@ class Score(NamedTuple):
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the accuracy (Wilson, 1927)."""
-        z = 1.959963984540054  # The 97.5 % point of the standard normal.
-        n, p = self.total, self.accuracy
-        centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        test = binomtest(int(self.correct), int(self.total))
+        ends = test.proportion_ci(confidence_level=0.95, method="wilson")
+        return float(ends.low), float(ends.high)
 
 
-# correct(key, params, epsilon, indices, x, y) -> [B] bool
-Correct = Callable[..., jax.Array]
+class Correct(NamedTuple):
+    """A compiled test of which examples a network gets right, from `make_correct`."""
+
+    test: Callable[..., jax.Array]  # (key, params, epsilon, indices, x, y) -> [B] bool
+    attack_at: Callable[[Any], Attack] | None
 
 
 def make_correct(
-    apply: Apply, attack_at: Callable[[jax.Array], Attack] | None = None
+    apply: Callable[[Params, Images], Any],
+    attack_at: Callable[[Any], Attack] | None = None,
 ) -> Correct:
     """A compiled test of which examples a network gets right, at any radius.
 
@@ -57,8 +60,9 @@ def make_correct(
     all radii, networks and data sets of one shape. With an attack, an example counts
     when the network is right at x and at the attacked x.
     """
+    apply = checked(apply)
 
-    def correct(key, params, epsilon, indices, x, y):
+    def test(key, params, epsilon, indices, x, y):
         right = jnp.argmax(apply(params, x).logits, -1) == y
         if attack_at is None:
             return right
@@ -66,32 +70,36 @@ def make_correct(
         x_adv = attack_at(epsilon)(keys, params, x, y)
         return right & (jnp.argmax(apply(params, x_adv).logits, -1) == y)
 
-    return jax.jit(correct)
+    return Correct(jax.jit(test), attack_at)
 
 
-def make_says(apply: Apply) -> Callable[[Params, Images], Labels]:
-    """What a network says of images [B, H, W, C], compiled: [B] classes."""
+def make_predict(
+    apply: Callable[[Params, Images], Any],
+) -> Callable[[Params, Images], Labels]:
+    """predict(params, x) -> [B] the classes of images [B, H, W, C], compiled."""
+    apply = checked(apply)
     return jax.jit(lambda params, x: jnp.argmax(apply(params, x).logits, -1))
 
 
 def predictions(
-    says: Callable[[Params, Images], Labels],
+    predict: Callable[[Params, Images], Labels],
     params: Params,
     images: np.ndarray,
     *,
     batch_size: int,
-    mesh: Mesh,
+    mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
 ) -> np.ndarray:
-    """[N] int32 classes, by `says` from `make_says`, of images [N, H, W, C].
+    """[N] int32 classes of images [N, H, W, C], by `predict` from `make_predict`.
 
     Raises:
       ValueError: images outside [0, 1].
     """
     check_images(images)
+    mesh = mesh or devices.make_mesh()
     params = devices.copy(mesh, params)
     return devices.map_examples(
-        lambda x: says(params, x),
+        lambda x: predict(params, x),
         (images,),
         batch_size=batch_size,
         mesh=mesh,
@@ -107,21 +115,33 @@ def right(
     *,
     epsilon: float = 0.0,
     batch_size: int,
-    mesh: Mesh,
+    mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
 ) -> np.ndarray:
     """[N] bool: which examples of the data set a test from `make_correct` finds right.
 
+    Args:
+      key: Of the attack's random starts.
+      correct: From `make_correct`.
+      epsilon: The attack's radius; ignored without attack.
+      batch_size: Changes no result, up to rounding.
+      mesh: The devices; all of them by default.
+      tick: Called with the number of newly finished examples.
+
     Raises:
-      ValueError: images outside [0, 1] or labels out of range.
+      ValueError: images outside [0, 1], labels out of range or of another number, or
+        a radius that the attack refuses.
     """
-    check_images(dataset.images)
-    check_labels(dataset.labels, dataset.num_classes)
+    check_dataset(dataset)
+    if correct.attack_at is not None:
+        # Built and thrown away: the radius has a value here, and none in a program.
+        correct.attack_at(epsilon)
+    mesh = mesh or devices.make_mesh()
     key, params = devices.copy(mesh, (key, params))
     radius = jnp.float32(epsilon)
     indices = np.arange(len(dataset.labels))
     return devices.map_examples(
-        lambda *batch: correct(key, params, radius, *batch),
+        lambda *batch: correct.test(key, params, radius, *batch),
         (indices, dataset.images, dataset.labels),
         batch_size=batch_size,
         mesh=mesh,
@@ -133,5 +153,41 @@ def score(
     key: Key, correct: Correct, params: Params, dataset: Dataset, **options: Any
 ) -> Score:
     """How many examples of the data set are right; options and errors of `right`."""
-    found = right(key, correct, params, dataset, **options)
-    return Score(int(found.sum()), len(found))
+    is_right = right(key, correct, params, dataset, **options)
+    return Score(int(is_right.sum()), len(is_right))
+
+
+def checked(apply: Callable[[Params, Images], Any]) -> Apply:
+    """A network that returns an Output or plain logits, as one that returns an Output.
+
+    Raises:
+      ValueError: when called, if logits are not one row for each image, or have one
+        class only: compared with labels, such rows would be silently repeated, and
+        the only class would always be right.
+    """
+    whole = outputs(apply)
+
+    def with_logits(params, x):
+        output = whole(params, x)
+        shape = output.logits.shape
+        if len(shape) != 2 or shape[0] != len(x) or shape[1] < 2:
+            raise ValueError(
+                f"a network must return logits [B, K] of at least 2 classes for its "
+                f"{len(x)} images, got shape {shape}; for one logit z of a binary "
+                "classifier return jnp.stack([-z, z], 1)."
+            )
+        return output
+
+    return with_logits
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Raises ValueError unless images and labels are valid, and as many of each."""
+    check_images(dataset.images)
+    check_labels(dataset.labels, dataset.num_classes)
+    images, labels = len(dataset.images), len(dataset.labels)
+    if images != labels or not images:
+        raise ValueError(
+            f"a data set needs examples, with one label each: got {images} images and "
+            f"{labels} labels."
+        )

@@ -1,4 +1,4 @@
-"""What can be seen of every example: pure functions, to be compiled."""
+"""What can be observed of every example: pure functions, to be compiled."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,10 +18,10 @@ _LOST = 2.0**-24  # In float32, 1 plus less than this is 1.
 _CHANGE = 1e-3  # Of the largest logit: many times what sums in float32 round.
 
 
-class Seen(NamedTuple):
+class Observed(NamedTuple):
     """[B] each, of every example; as in `Evidence` where not said."""
 
-    answer: Labels  # The class that is said without attack.
+    predicted: Labels  # The class without attack.
     correct: jax.Array
     withstood: jax.Array
     size: jax.Array  # Of the perturbation.
@@ -38,67 +38,74 @@ class Seen(NamedTuple):
     pairs: jax.Array  # Probes of other classes.
 
 
-def make_look(
+def make_observe(
     apply: Apply, loss: Loss, threat_at: Callable[[Any], Threat]
-) -> Callable[..., Seen]:
-    """look(params, epsilon, probes, x_adv, x, y) -> Seen.
+) -> Callable[..., Observed]:
+    """observe(params, epsilon, probes, x_adv, x, y) -> Observed.
 
     `x_adv` is what the attack made of x; `probes` are images [P, H, W, C] and their
     labels [P], searched for in the balls. See `make_checks`.
     """
-    climbed, straight = _slope(loss), _slope(losses.margin(apply))
+    climbed, straight = _gradient(loss), _gradient(losses.margin(apply))
 
-    def look(params, epsilon, probes, x_adv, x, y):
+    def observe(params, epsilon, probes, x_adv, x, y):
         threat = threat_at(epsilon)
         z, z_adv = apply(params, x).logits, apply(params, x_adv).logits
-        answer = jnp.argmax(z, -1)
-        correct = answer == y
+        predicted = jnp.argmax(z, -1)
+        correct = predicted == y
         withstood = correct & (jnp.argmax(z_adv, -1) == y)
-        said, fine = _finite(z), _finite(x_adv)
+        clean_finite, image_finite = _finite(z), _finite(x_adv)
 
         gradient, steep = climbed(params, x, y), straight(params, x, y)
         # Cross-entropy's gradient has 1 − p_y of the length of the margin's, which no
         # logits can saturate; where p_y is 1 in float32, it has lost the label's part.
         lost = jnp.maximum(_NOTHING, _LOST * _norm(steep))
         # NaN logits may have zero gradients; that is not what is wrong with them.
-        vanishing = said & (_norm(gradient) <= lost)
+        vanishing = clean_finite & (_norm(gradient) <= lost)
         # Networks that are sure of most images lose it where no attack would succeed.
         # What counts is whether the margin's gradient fools what withstood, at once.
         x_one = land(threat, x, epsilon * uphill(threat, x, steep))
         fooled = jnp.argmax(apply(params, x_one).logits, -1) != y
         missed = vanishing & withstood & (fooled | (_norm(steep) <= _NOTHING))
 
-        d = jnp.where(fine[:, None, None, None], x_adv - x, 0)
+        # NaN pixels are counted as such, and have no part in lengths.
+        d = jnp.where(image_finite[:, None, None, None], x_adv - x, 0)
         out = jnp.max(jnp.maximum(-x_adv, x_adv - 1), (1, 2, 3))
-
-        def near(probe):
-            image, label = probe
-            differs = y != label[None]
-            return differs & (length(threat, x - image[None]) <= epsilon), differs
-
-        others, pairs = jax.lax.map(near, probes)
-        return Seen(
-            answer=answer,
+        others, pairs = _neighbours(threat, epsilon, probes, x, y)
+        return Observed(
+            predicted=predicted,
             correct=correct,
             withstood=withstood,
             size=length(threat, d),
-            outside=jnp.where(fine, jnp.maximum(out, 0), 0),
-            bad_logits=~(said & _finite(z_adv)),
-            bad_images=~fine,
+            outside=jnp.where(image_finite, jnp.maximum(out, 0), 0),
+            bad_logits=~(clean_finite & _finite(z_adv)),
+            bad_images=~image_finite,
             bad_gradients=~_finite(gradient),
             probabilities=(jnp.min(z, -1) >= 0) & (jnp.abs(jnp.sum(z, -1) - 1) < 0.01),
-            zero=said & jnp.all(gradient == 0, (1, 2, 3)),
+            zero=clean_finite & jnp.all(gradient == 0, (1, 2, 3)),
             vanishing=vanishing,
             missed=missed,
             grey=length(threat, x - 0.5) <= epsilon,
-            others=jnp.sum(others, 0),
-            pairs=jnp.sum(pairs, 0),
+            others=others,
+            pairs=pairs,
         )
 
-    return look
+    return observe
 
 
-def make_attack(attack_at: Callable[[jax.Array], Attack]) -> Callable[..., Images]:
+def _neighbours(threat, epsilon, probes, x, y):
+    """[B] each: how many probes of other classes the ball holds, and how many are."""
+
+    def near(probe):
+        image, label = probe
+        differs = y != label[None]
+        return differs & (length(threat, x - image[None]) <= epsilon), differs
+
+    others, pairs = jax.lax.map(near, probes)
+    return jnp.sum(others, 0), jnp.sum(pairs, 0)
+
+
+def make_attack(attack_at: Callable[[Any], Attack]) -> Callable[..., Images]:
     """attack(key, params, epsilon, indices, x, y) -> x_adv, at any radius.
 
     `indices` [B] are the examples' places in the data set.
@@ -110,29 +117,34 @@ def make_attack(attack_at: Callable[[jax.Array], Attack]) -> Callable[..., Image
     return attack
 
 
-def make_say(apply: Apply) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """say(params, x, order) -> logits [B, K] of x[order], and whether they vary [B]."""
+def make_twice(apply: Apply) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """twice(params, x, order) -> logits [B, K] of x[order], and whether they vary [B].
 
-    def say(params, x, order):
+    They are computed twice, so that noise in the network shows.
+    """
+
+    def twice(params, x, order):
         # Traced twice: noise from a counter in Python differs by trace. Where there is
         # none, the compiler computes it once.
         first, second = (apply(params, x[order]).logits for _ in range(2))
         return first, _differ(first, second)
 
-    return say
+    return twice
 
 
-def compare(say, params, x) -> tuple[jax.Array, jax.Array]:
+def compare(twice, params, x) -> tuple[jax.Array, jax.Array]:
     """[B] each: which logits vary by themselves, and which with their companions.
 
-    `say` is from `make_say`, compiled: one program runs four times, so that no
+    `twice` is from `make_twice`, compiled: one program runs four times, so that no
     difference comes from how it was compiled.
     """
     place = np.arange(len(x))
     even = place // 2 * 2
     odd = np.minimum(even + 1, len(x) - 1)
-    z, varies = say(params, x, place)
-    again, beside_even, beside_odd = (say(params, x, o)[0] for o in (place, even, odd))
+    z, varies = twice(params, x, place)
+    again, beside_even, beside_odd = (
+        twice(params, x, order)[0] for order in (place, even, odd)
+    )
     return _changes(z, varies, again, beside_even, beside_odd, place == even)
 
 
@@ -148,7 +160,7 @@ def _differ(a, b):
     return jnp.max(jnp.abs(a - b), -1) > _CHANGE * jnp.max(jnp.abs(a), -1)
 
 
-def _slope(loss: Loss) -> Callable[[Params, Images, Labels], Images]:
+def _gradient(loss: Loss) -> Callable[[Params, Images, Labels], Images]:
     return jax.grad(lambda params, x, y: jnp.sum(loss(params, x, y)), 1)
 
 

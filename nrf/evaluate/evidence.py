@@ -11,50 +11,56 @@ from jax.sharding import Mesh
 from nrf import devices
 from nrf.attacks import Threat
 from nrf.attacks.threat import length
-from nrf.evaluate.accuracy import make_says
-from nrf.evaluate.checks import compare, make_attack, make_look, make_say
-from nrf.evaluate.findings import Evidence
-from nrf.types import (
-    Apply,
-    Attack,
-    Dataset,
-    Key,
-    Loss,
-    Params,
-    check_images,
-    check_labels,
+from nrf.evaluate.accuracy import check_dataset, checked, make_predict
+from nrf.evaluate.checks import (
+    Observed,
+    compare,
+    make_attack,
+    make_observe,
+    make_twice,
 )
+from nrf.evaluate.findings import Evidence
+from nrf.types import Attack, Dataset, Images, Key, Loss, Params
 
 _PROBES = 16  # Images of the data set that balls are searched for.
+# The counts of `Evidence` that are sums of what is observed under the same name.
+_COUNTS = (
+    "correct withstood bad_logits bad_images bad_gradients probabilities zero "
+    "vanishing missed grey"
+).split()
 
 
 class Checks(NamedTuple):
     """Compiled functions and what is known of the attack; from `make_checks`."""
 
     attack: Callable  # Of `make_attack`, as `more_steps` and `other`.
-    look: Callable  # Of `make_look`.
-    say: Callable  # Of `make_say`.
-    answer: Callable  # Of `evaluate.make_says`.
+    observe: Callable  # Of `make_observe`.
+    twice: Callable  # Of `make_twice`.
+    predict: Callable  # Of `evaluate.make_predict`.
     threat_at: Callable[[Any], Threat]
+    attack_at: Callable[[Any], Attack]
     crossings: float | None
     more_steps: Callable | None
     other: Callable | None
+    any_radius: bool
 
     def passes(self, thorough: bool) -> int:
-        """How often `gather` goes through the examples, as its `tick` hears."""
-        attacks = (self.attack, self.more_steps, self.other)
-        return 1 + thorough * sum(attack is not None for attack in attacks)
+        """How often `gather` goes through the examples, as counted by its `tick`."""
+        others = (self.more_steps, self.other)
+        more = self.any_radius + sum(attack is not None for attack in others)
+        return 1 + thorough * more
 
 
 def make_checks(
-    apply: Apply,
+    apply: Callable[[Params, Images], Any],
     loss: Loss,
     threat_at: Callable[[Any], Threat],
-    attack_at: Callable[[jax.Array], Attack],
+    attack_at: Callable[[Any], Attack],
     *,
     crossings: float | None = None,
-    more_steps: Callable[[jax.Array], Attack] | None = None,
-    other: Callable[[jax.Array], Attack] | None = None,
+    more_steps: Callable[[Any], Attack] | None = None,
+    other: Callable[[Any], Attack] | None = None,
+    any_radius: bool = True,
 ) -> Checks:
     """Everything that `gather` runs, compiled once for all radii and networks.
 
@@ -67,20 +73,25 @@ def make_checks(
         from its middle, 2 any point from any other.
       more_steps: Radius -> the same attack with at least twice the steps.
       other: Radius -> an attack without gradients, or with those of another network.
+      any_radius: Whether `attack_at` follows its radius. An attack that is fixed to
+        one cannot be tried at a radius that no network withstands.
     """
+    apply = checked(apply)
 
     def attack(at):
         return None if at is None else jax.jit(make_attack(at))
 
     return Checks(
-        attack(attack_at),
-        jax.jit(make_look(apply, loss, threat_at)),
-        jax.jit(make_say(apply)),
-        make_says(apply),
-        threat_at,
-        crossings,
-        attack(more_steps),
-        attack(other),
+        attack=attack(attack_at),
+        observe=jax.jit(make_observe(apply, loss, threat_at)),
+        twice=jax.jit(make_twice(apply)),
+        predict=make_predict(apply),
+        threat_at=threat_at,
+        attack_at=attack_at,
+        crossings=crossings,
+        more_steps=attack(more_steps),
+        other=attack(other),
+        any_radius=any_radius,
     )
 
 
@@ -92,7 +103,7 @@ def gather(
     *,
     epsilon: float,
     batch_size: int,
-    mesh: Mesh,
+    mesh: Mesh | None = None,
     thorough: bool = False,
     made: np.ndarray | None = None,
     fooled: np.ndarray | None = None,
@@ -107,111 +118,168 @@ def gather(
     Args:
       key: Of the attack's random starts; all attacks get the same.
       checks: From `make_checks`.
-      params: Of the network.
-      dataset: What the accuracy is of.
-      epsilon: The radius.
+      params, dataset, epsilon: Network, data and radius that the accuracy is of.
       batch_size: At least 2: an image needs companions that may influence it.
-      mesh: The devices.
+      mesh: The devices; all of them by default.
       thorough: Attack what withstood once more: with a radius at which any image can
         become grey, with `more_steps`, and with `other`.
       made: [N, H, W, C] what an attack made of the images already; judged instead of
         running the one of `checks`.
       fooled: [N] bool, the examples that some other attack is known to fool.
-      tick: Hears of the examples that an attack has finished, or left out.
+      tick: Called with the number of examples that an attack has finished, or that
+        were left out of it because they did not withstand.
 
     Raises:
       ValueError: bad images, labels, radius or batch size; arrays of another shape.
     """
-    check_images(dataset.images)
-    check_labels(dataset.labels, dataset.num_classes)
+    threat = _check(checks, dataset, epsilon, batch_size, made, fooled)
+    mesh = mesh or devices.make_mesh()
+    key, params = devices.copy(mesh, (key, params))
+    on = _On(key, checks, params, dataset, epsilon, batch_size, mesh, tick)
+    observed, varied, mixed = on.observe(made)
+    withstood = np.asarray(observed.withstood)
+    more = on.again(np.flatnonzero(withstood), threat) if thorough else {}
+    if fooled is not None:
+        known = int(np.sum(withstood & fooled))
+        more["lost_to_other"] = max(more.get("lost_to_other") or 0, known)
+    # A pixel is rounded, and its difference; the radius, in sums and roots.
+    rounding = _length(threat, dataset.images.shape[1:], 2.0**-23)
+    return Evidence(
+        norm=str(threat.norm),
+        epsilon=float(epsilon),
+        rounding=rounding + 1e-5 * float(epsilon),
+        crossings=None if made is not None else checks.crossings,
+        varied=int(varied.sum()),
+        mixed=int(mixed.sum()),
+        **_summary(observed, dataset.labels),
+        **more,
+    )
+
+
+class _On(NamedTuple):
+    """One network on one data set: the passes that `gather` makes."""
+
+    key: Key
+    checks: Checks
+    params: Params
+    dataset: Dataset
+    epsilon: float
+    batch_size: int
+    mesh: Mesh
+    tick: Callable[[int], None]
+
+    def observe(self, made: np.ndarray | None) -> tuple[Observed, Any, Any]:
+        """All examples, attacked unless `made`; which logits vary, and are mixed."""
+        total = len(self.dataset.labels)
+        some = np.unique(np.linspace(0, total - 1, _PROBES).round().astype(int))
+        probes = self.dataset.images[some], self.dataset.labels[some]
+        probes = devices.copy(self.mesh, probes)
+        radius = jnp.float32(self.epsilon)
+
+        def examine(indices, x, y, *x_adv):
+            if not x_adv:
+                x_adv = [self.perturb(self.checks.attack, radius, indices, x, y)]
+            observed = self.checks.observe(self.params, radius, probes, *x_adv, x, y)
+            return observed, compare(self.checks.twice, self.params, x)
+
+        arrays: tuple = (np.arange(total), self.dataset.images, self.dataset.labels)
+        if made is not None:
+            arrays = (*arrays, made)
+        observed, (varied, mixed) = self.over(examine, arrays)
+        return observed, varied, mixed
+
+    def again(self, left: np.ndarray, threat: Threat) -> dict[str, Any]:
+        """What further attacks do to the examples at `left` [L], which withstood."""
+        numbers: dict[str, Any] = {}
+        if self.checks.any_radius:
+            large = _length(threat, self.dataset.images.shape[1:], 0.5)
+            lost = self.lost(self.checks.attack, left, large)
+            numbers = {"large_epsilon": large, "large_withstood": len(left) - lost}
+        for name, attack in (
+            ("lost_to_other", self.checks.other),
+            ("lost_to_more_steps", self.checks.more_steps),
+        ):
+            if attack is not None:
+                numbers[name] = self.lost(attack, left, self.epsilon)
+        return numbers
+
+    def lost(self, attack: Callable, left: np.ndarray, radius: float) -> int:
+        """How many of the examples at `left` [L] the attack fools."""
+        total = len(self.dataset.labels)
+        if left.size < total:
+            self.tick(total - left.size)
+        if not left.size:
+            return 0
+        labels = self.dataset.labels[left]
+
+        def predict(*batch):
+            x_adv = self.perturb(attack, jnp.float32(radius), *batch)
+            return self.checks.predict(self.params, x_adv)
+
+        arrays = left, self.dataset.images[left], labels
+        return int(np.sum(self.over(predict, arrays, pack=True) != labels))
+
+    def perturb(self, attack: Callable, radius: jax.Array, *batch: Any) -> Images:
+        return attack(self.key, self.params, radius, *batch)
+
+    def over(self, f: Callable, arrays: tuple, **options: Any) -> Any:
+        return devices.map_examples(
+            f,
+            arrays,
+            batch_size=self.batch_size,
+            mesh=self.mesh,
+            tick=self.tick,
+            **options,
+        )
+
+
+def _check(checks, dataset, epsilon, batch_size, made, fooled) -> Threat:
+    """The ball of that radius, if all arguments of `gather` are valid."""
+    check_dataset(dataset)
     if batch_size < 2:
         raise ValueError(
-            f"batch_size must be at least 2, got {batch_size}: an image needs others "
-            "beside it, to see whether they change what is said of it."
+            f"batch_size must be at least 2, got {batch_size}: to see whether an "
+            "image's logits depend on its companions takes companions."
         )
     threat = checks.threat_at(epsilon)
     if threat.norm is None:
         raise ValueError("a robust accuracy needs a ball: use linf, l2 or l1.")
+    # Built and thrown away: a bad option is told here, with its value.
+    checks.attack_at(epsilon)
     total, shape = len(dataset.labels), dataset.images.shape[1:]
-    for name, array, wanted in (
+    for name, array, expected in (
         ("made", made, (total, *shape)),
         ("fooled", fooled, (total,)),
     ):
-        if array is not None and np.shape(array) != wanted:
+        if array is not None and np.shape(array) != expected:
             raise ValueError(
-                f"{name} has shape {np.shape(array)}; the data set wants {wanted}."
+                f"{name} must have shape {expected} for this data set, got "
+                f"{np.shape(array)}."
             )
-    shared: Any = {"batch_size": batch_size, "mesh": mesh, "tick": tick}
-    arrays = np.arange(total), dataset.images, dataset.labels
-    some = np.unique(np.linspace(0, total - 1, _PROBES).round().astype(int))
-    probes = dataset.images[some], dataset.labels[some]
-    key, params, probes = devices.copy(mesh, (key, params, probes))
-
-    def perturb(attack, radius, *batch):
-        return attack(key, params, jnp.float32(radius), *batch)
-
-    def examine(indices, x, y, *x_adv):
-        x_adv = x_adv or [perturb(checks.attack, epsilon, indices, x, y)]
-        seen = checks.look(params, jnp.float32(epsilon), probes, *x_adv, x, y)
-        return seen, compare(checks.say, params, x)
-
-    given = arrays if made is None else (*arrays, made)
-    seen, (varied, mixed) = devices.map_examples(examine, given, **shared)
-    left = np.flatnonzero(seen.withstood)
-
-    def lost(attack, radius=epsilon):
-        """How many of the examples that withstood this one fools."""
-        if not thorough or attack is None:
-            return None
-        if left.size < total:
-            tick(total - left.size)
-        if not left.size:
-            return 0
-        said = devices.map_examples(
-            lambda *batch: checks.answer(params, perturb(attack, radius, *batch)),
-            tuple(a[left] for a in arrays),
-            pack=True,
-            **shared,
-        )
-        return int(np.sum(said != dataset.labels[left]))
-
-    large_epsilon = _length(threat, shape, 0.5) if thorough else None
-    lost_to_large = lost(checks.attack, large_epsilon)
-    lost_to_other = lost(checks.other)
-    if fooled is not None:
-        lost_to_other = max(lost_to_other or 0, int(np.sum(seen.withstood & fooled)))
-    said, labels = _shares(seen.answer), _shares(dataset.labels)
-    classes = min(len(said), len(labels))
-    counts = (
-        "correct withstood bad_logits bad_images bad_gradients probabilities zero "
-        "vanishing missed grey"
-    ).split()
-    return Evidence(
-        norm=threat.norm,
-        epsilon=float(epsilon),
-        total=total,
-        chance=float(said[:classes] @ labels[:classes]),
-        commonest=float(labels.max()),
-        largest=float(seen.size.max()),
-        # A pixel is rounded, and its difference; the radius, in sums and roots.
-        rounding=_length(threat, shape, 2.0**-23) + 1e-5 * float(epsilon),
-        outside=float(seen.outside.max()),
-        varied=int(varied.sum()),
-        mixed=int(mixed.sum()),
-        others=float(seen.others.sum() / max(1, seen.pairs.sum())),
-        crossings=None if made is not None else checks.crossings,
-        large_epsilon=large_epsilon,
-        large_withstood=None if lost_to_large is None else len(left) - lost_to_large,
-        lost_to_more_steps=lost(checks.more_steps),
-        lost_to_other=lost_to_other,
-        **{name: int(getattr(seen, name).sum()) for name in counts},
-    )
+    return threat
 
 
-def _length(threat, shape, value) -> float:
+def _summary(observed: Any, labels: np.ndarray) -> dict[str, Any]:
+    """What the examples add up to, by the names of `Evidence`."""
+    # On the host by now: `map_examples` fetches what it maps.
+    predicted, given = _shares(observed.predicted), _shares(labels)
+    classes = min(len(predicted), len(given))
+    return {
+        "total": len(labels),
+        "chance": float(predicted[:classes] @ given[:classes]),
+        "commonest": float(given.max()),
+        "largest": float(observed.size.max()),
+        "outside": float(observed.outside.max()),
+        "others": float(observed.others.sum() / max(1, observed.pairs.sum())),
+        **{name: int(getattr(observed, name).sum()) for name in _COUNTS},
+    }
+
+
+def _length(threat: Threat, shape: tuple[int, ...], value: float) -> float:
     """The norm of an image of that shape that has one value everywhere."""
     return float(length(threat, jnp.full((1, *shape), value))[0])
 
 
-def _shares(classes: np.ndarray) -> np.ndarray:
+def _shares(classes: Any) -> np.ndarray:
+    """The share of each class among classes [N]."""
     return np.bincount(classes) / len(classes)

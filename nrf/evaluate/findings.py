@@ -1,6 +1,6 @@
 """The numbers behind a robust accuracy, and what they say of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from nrf.evaluate.accuracy import Score
@@ -65,12 +65,16 @@ class Evidence(NamedTuple):
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All that is wrong; empty if the accuracy is believable."""
-        return tuple(_judge(self))
+        return tuple(
+            Finding(check.name, _fill(check.sentence, self))
+            for check in _CHECKS
+            if check.fails(self)
+        )
 
     @property
     def verdict(self) -> str:
         """BELIEVABLE, or the names of the findings."""
-        return ", ".join(found.name for found in self.findings) or BELIEVABLE
+        return ", ".join(finding.name for finding in self.findings) or BELIEVABLE
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -82,14 +86,14 @@ class Evidence(NamedTuple):
             "another attack": self.lost_to_other,
         }
         missing = ", ".join(name for name, value in optional.items() if value is None)
-        said = [f"Not checked: {missing}."] if missing else []
+        sentences = [f"Not checked: {missing}."] if missing else []
         if self.crossings is not None and 1 <= self.crossings < 2:
-            said.append(
+            sentences.append(
                 f"All steps together are {self.crossings:g} times epsilon long: from "
                 "the middle of the ball they reach its edge, from its edge not every "
                 "other point; 2 times would."
             )
-        return tuple(said)
+        return tuple(sentences)
 
     def refuse(self) -> None:
         """Raises ValueError, with every finding, unless all is believable."""
@@ -123,126 +127,141 @@ class Evidence(NamedTuple):
         return cls(**numbers)
 
 
-def _judge(e: Evidence) -> Iterator[Finding]:
-    """What is wrong, what is broken first."""
-    if e.bad_logits or e.bad_images or e.bad_gradients:
-        yield Finding(
-            "not finite",
-            f"NaN or infinity is in the logits of {e.bad_logits} examples of {e.total},"
-            f" in {e.bad_images} attacked images and in {e.bad_gradients} gradients: "
-            "answers and steps mean nothing there. Divisions by zero, or roots and "
-            "logarithms at 0, do this.",
-        )
-    if e.largest > e.epsilon + e.rounding:
-        yield Finding(
-            "outside the ball",
-            f"A perturbation has {e.norm} norm {e.largest:g} in a ball of radius "
-            f"{e.epsilon:g}: the attack solved an easier task. A projection is missing,"
-            " in another norm, or around the last image instead of the first.",
-        )
-    if e.outside > _BOX:
-        yield Finding(
-            "outside the box",
-            f"Attacked pixels are up to {e.outside:g} out of [0, 1]: no camera takes "
-            "such images. Clip to [0, 1] after every step, and let the model normalise "
-            "images.",
-        )
-    missed = _surely(e.missed, e.total)
-    if e.largest == 0 and not (missed or e.bad_images):
-        yield Finding(
-            "changes nothing",
-            f"All {e.total} attacked images are the images themselves, though gradients"
-            " are not 0: the attack takes no steps, or returns where it started.",
-        )
-    if e.crossings is not None and e.crossings < 1 - 1e-6:
-        yield Finding(
-            "short steps",
-            f"All steps together are {e.crossings:g} times epsilon long: the edge of "
-            "the ball is out of reach. Take more or longer steps; 2 times epsilon "
-            "crosses the whole ball.",
-        )
-    if e.probabilities > _PROBABILITIES * e.total:
-        yield Finding(
-            "probabilities",
-            f"The logits of {_percent(e.probabilities / e.total)} of the examples are "
-            "not negative and sum to 1: they are probabilities, and cross-entropy takes"
-            " a second softmax of them, with small gradients. Return what the softmax "
-            "is taken of.",
-        )
-    if missed:
-        yield Finding(
-            "vanishing gradient",
-            f"{_percent(e.missed / e.total)} of the examples withstood where the "
-            "gradient that the attack climbs is 0 or lost in float32, though the "
-            "logits have one that fools them in one step, or have none at all (it is "
-            f"lost in {_percent(e.vanishing / e.total)} of all examples, exactly 0 in "
-            f"{_percent(e.zero / e.total)}). Logits are too large for cross-entropy "
-            "(climb losses.margin), or something in the model rounds.",
-        )
-    varied = e.varied > _CHANGED * e.total
-    if varied:
-        yield Finding(
-            "not deterministic",
-            f"{_percent(e.varied / e.total)} of the images gave other logits the second"
-            " time: gradients and answers are of different networks. Remove the noise, "
-            "or attack and score the mean of many draws.",
-        )
-    elif e.mixed > _CHANGED * e.total:
-        yield Finding(
-            "depends on the batch",
-            f"{_percent(e.mixed / e.total)} of the images gave other logits beside "
-            "other images: BatchNorm takes the statistics of the batch, as in training."
-            " Use the running ones.",
-        )
-    if max(e.grey / e.total, e.others) > _CONTRADICTION:
-        yield Finding(
-            "huge epsilon",
-            f"Balls of radius {e.epsilon:g} hold the mid-grey image for "
-            f"{_percent(e.grey / e.total)} of the examples, and "
-            f"{_percent(e.others)} of images of other classes: no classifier can be "
-            "right on all of these. Epsilon is in [0, 1] pixels; one in grey levels is "
-            "to be divided by 255.",
-        )
-    if Score(e.correct, e.total).interval[0] <= e.chance:
-        yield Finding(
-            "no better than chance",
-            f"Without attack {_percent(e.correct / e.total)} are right, and "
-            f"{_percent(e.chance)} would be with shuffled labels: there is nothing to "
-            "be robust. Labels are in another order than images or names, or the "
-            "network is not trained.",
-        )
-    # Where outputs vary, so do answers, whatever the attack.
-    if not varied and _surely(e.lost_to_more_steps, e.total):
-        yield Finding(
-            "stops early",
-            f"More steps fool {_lost(e, e.lost_to_more_steps)}. Take more steps, until "
-            "doubling them changes nothing.",
-        )
-    if not varied and _surely(e.lost_to_other, e.total):
-        yield Finding(
-            "beaten by another attack",
-            f"Another attack fools {_lost(e, e.lost_to_other)}. If that one needs no "
-            "gradient of this network, the gradient misleads; else report the worst "
-            "of both.",
-        )
-    if not varied and _surely(e.only_blind, e.total):
-        yield Finding(
-            "gradients mislead",
-            f"{e.only_blind} of {e.total} examples withstood every attack along "
-            "gradients, and random search fools them: what withstood all may do so for "
-            "want of queries. Something in the model has no useful gradient; attack it "
-            "through a smooth stand-in.",
-        )
-    if e.large_withstood is not None:
-        low = Score(e.large_withstood, e.total).interval[0]
-        if low > e.commonest:
-            yield Finding(
-                "survives any epsilon",
-                f"At {e.norm} radius {e.large_epsilon:g} every image can become "
-                "mid-grey, which has one class, but "
-                f"{_percent(e.large_withstood / e.total)} withstood (the commonest "
-                f"class has {_percent(e.commonest)}): the attack fails.",
-            )
+class _Check(NamedTuple):
+    """A way to be wrong: its name, when it is found, and what is then said."""
+
+    name: str
+    fails: Callable[[Evidence], bool]
+    sentence: str  # {e.x} is a number, {share.x} a percentage; {most[x]}: see `_fill`.
+
+
+def _varies(e: Evidence) -> bool:
+    """Whether outputs vary by themselves; then so do answers, whatever the attack."""
+    return e.varied > _CHANGED * e.total
+
+
+def _misses(e: Evidence) -> bool:
+    return _surely(e.missed, e.total)
+
+
+def _survives(e: Evidence) -> bool:
+    if e.large_withstood is None:
+        return False
+    return Score(e.large_withstood, e.total).interval[0] > e.commonest
+
+
+# What is broken comes before what is weak.
+_CHECKS = (
+    _Check(
+        "not finite",
+        lambda e: bool(e.bad_logits or e.bad_images or e.bad_gradients),
+        "There are NaNs or infinities in the logits of {e.bad_logits} of {e.total} "
+        "examples, in {e.bad_images} attacked images and in {e.bad_gradients} "
+        "gradients; predictions and steps mean nothing there. Likely causes are "
+        "divisions by zero, and roots or logarithms at 0.",
+    ),
+    _Check(
+        "outside the ball",
+        lambda e: e.largest > e.epsilon + e.rounding,
+        "A perturbation has {e.norm} norm {e.largest:g} in a ball of radius "
+        "{e.epsilon:g}: the attack solved an easier task. Its projection is missing, "
+        "in another norm, or around the last image instead of the first.",
+    ),
+    _Check(
+        "outside the box",
+        lambda e: e.outside > _BOX,
+        "Attacked pixels are up to {e.outside:g} outside of [0, 1], which no image "
+        "is. Clip to [0, 1] after every step, and normalise images inside of the "
+        "model.",
+    ),
+    _Check(
+        "changes nothing",
+        lambda e: e.largest == 0 and not (_misses(e) or e.bad_images),
+        "All {e.total} attacked images are the images themselves, though gradients "
+        "are not 0: the attack takes no steps, or returns where it started.",
+    ),
+    _Check(
+        "short steps",
+        lambda e: e.crossings is not None and e.crossings < 1 - 1e-6,
+        "All steps together are {e.crossings:g} times epsilon long, too short to "
+        "reach the edge of the ball. Take more or longer steps; 2 times epsilon "
+        "crosses the whole ball.",
+    ),
+    _Check(
+        "probabilities",
+        lambda e: e.probabilities > _PROBABILITIES * e.total,
+        "The logits of {share.probabilities} of the examples are not negative and sum "
+        "to 1: they are probabilities. Cross-entropy takes a second softmax of them, "
+        "whose gradients are small. Return the input of the softmax instead.",
+    ),
+    _Check(
+        "vanishing gradient",
+        _misses,
+        "{share.missed} of the examples withstood where the gradient that the attack "
+        "climbs is 0 or lost in float32, though the logits have one that fools them "
+        "in one step, or have none at all (it is lost in {share.vanishing} of all "
+        "examples, exactly 0 in {share.zero}). Either the logits are too large for "
+        "cross-entropy (climb losses.margin), or something in the model rounds.",
+    ),
+    _Check(
+        "not deterministic",
+        _varies,
+        "{share.varied} of the images gave other logits the second time: gradients "
+        "and predictions are those of different networks. Remove the noise, or attack "
+        "and score the mean of many draws.",
+    ),
+    _Check(
+        "depends on the batch",
+        lambda e: e.mixed > _CHANGED * e.total and not _varies(e),
+        "{share.mixed} of the images gave other logits beside other images: BatchNorm "
+        "uses the statistics of the batch, as in training. Use the running statistics.",
+    ),
+    _Check(
+        "huge epsilon",
+        lambda e: max(e.grey / e.total, e.others) > _CONTRADICTION,
+        "Balls of radius {e.epsilon:g} hold the mid-grey image for {share.grey} of "
+        "the examples, and {share.others} of images of other classes: no classifier "
+        "can be right on all of these. Epsilon is in [0, 1] pixels; divide one in "
+        "grey levels by 255.",
+    ),
+    _Check(
+        "no better than chance",
+        lambda e: Score(e.correct, e.total).interval[0] <= e.chance,
+        "Without attack {share.correct} are right, and {share.chance} would be with "
+        "shuffled labels: there is no accuracy to be robust. Labels are in another "
+        "order than images or names, or the network is not trained.",
+    ),
+    _Check(
+        "stops early",
+        lambda e: not _varies(e) and _surely(e.lost_to_more_steps, e.total),
+        "More steps fool {e.lost_to_more_steps} of {e.total} examples that withstood "
+        "this attack: the robust accuracy is at most {most[lost_to_more_steps]}, not "
+        "{share.withstood}. Take more steps, until doubling them changes nothing.",
+    ),
+    _Check(
+        "beaten by another attack",
+        lambda e: not _varies(e) and _surely(e.lost_to_other, e.total),
+        "Another attack fools {e.lost_to_other} of {e.total} examples that withstood "
+        "this attack: the robust accuracy is at most {most[lost_to_other]}, not "
+        "{share.withstood}. If that one needs no gradient of this network, the "
+        "gradient misleads; else report the worst of both.",
+    ),
+    _Check(
+        "gradients mislead",
+        lambda e: not _varies(e) and _surely(e.only_blind, e.total),
+        "{e.only_blind} of {e.total} examples withstood every attack that follows "
+        "gradients, and random search fools them: others may have withstood only for "
+        "want of queries. Something in the model has no useful gradient; attack it "
+        "through a smooth replacement.",
+    ),
+    _Check(
+        "survives any epsilon",
+        _survives,
+        "At {e.norm} radius {e.large_epsilon:g} every image can become mid-grey, "
+        "which has one class, but {share.large_withstood} withstood (the commonest "
+        "class has {share.commonest}): the attack fails.",
+    ),
+)
 
 
 def _surely(count: int | None, total: int) -> bool:
@@ -250,13 +269,26 @@ def _surely(count: int | None, total: int) -> bool:
     return count is not None and Score(count, total).interval[0] > _ERROR
 
 
-def _lost(e: Evidence, count: int | None) -> str:
-    left = e.withstood - (count or 0)
-    return (
-        f"{count} of {e.total} examples that withstood this attack: the robust "
-        f"accuracy is at most {_percent(left / e.total)}, not "
-        f"{_percent(e.withstood / e.total)}"
-    )
+class _Shares(NamedTuple):
+    """Numbers of the evidence as percentages: of a count, that of all examples."""
+
+    of: Evidence
+
+    def __getattr__(self, name: str) -> str:
+        value = getattr(self.of, name)
+        return _percent(value / self.of.total if isinstance(value, int) else value)
+
+
+def _fill(sentence: str, e: Evidence) -> str:
+    """The sentence with the numbers of `e`.
+
+    {most[x]} is the accuracy that remains when the x examples are fooled as well.
+    """
+    most = {
+        name: _percent((e.withstood - (getattr(e, name) or 0)) / e.total)
+        for name in ("lost_to_more_steps", "lost_to_other")
+    }
+    return sentence.format(e=e, share=_Shares(e), most=most)
 
 
 def _percent(share: float) -> str:

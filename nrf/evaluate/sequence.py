@@ -1,10 +1,9 @@
 """A sequence of attacks over a data set, each on the examples that withstood before.
 
     components = attacks.standard(model.apply, attacks.linf, num_classes=10)
-    programs = suite.make_programs(model.apply, components)
-    result = suite.run(key, programs, params, test, epsilon=8 / 255, batch_size=500,
-                       mesh=mesh)
-    suite.score(result, programs)  # {"clean": ..., "apgd-ce": ..., ...}
+    programs = sequence.make_programs(model.apply, components)
+    result = sequence.run(key, programs, params, test, epsilon=8 / 255, batch_size=500)
+    sequence.score(result, programs)  # {"clean": ..., "apgd-ce": ..., ...}
 
 Broken examples are dropped and the others packed anew into batches of two sizes, so
 that every program is compiled twice at most, for all rounds, all radii and all networks
@@ -13,7 +12,7 @@ of one architecture. Keys come from names and indices; no result depends on the 
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +21,8 @@ from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.attacks import Component, example_keys
-from nrf.evaluate.accuracy import Score
-from nrf.types import Apply, Dataset, Key, Params, check_images, check_labels
+from nrf.evaluate.accuracy import Score, check_dataset, checked
+from nrf.types import Dataset, Images, Key, Params
 
 
 class Program(NamedTuple):
@@ -46,16 +45,19 @@ class Found(NamedTuple):
 class Result(NamedTuple):
     """What a sequence of attacks did to a data set."""
 
-    images: np.ndarray  # [N, H, W, C] adversarial where found, else the original ones.
+    images: np.ndarray  # [N, H, W, C] adversarial where broken, else the original ones.
     broken_by: np.ndarray  # [N] int32, index of the program; -1: withstood all.
 
 
-def make_programs(apply: Apply, components: Sequence[Component]) -> tuple[Program, ...]:
+def make_programs(
+    apply: Callable[[Params, Images], Any], components: Sequence[Component]
+) -> tuple[Program, ...]:
     """One compiled program per component; the first, "clean", is no attack at all.
 
     Raises:
       ValueError: two components of one name, which would draw the same numbers.
     """
+    apply = checked(apply)
     clean = Component("clean", lambda epsilon, number: lambda keys, params, x, y: x)
     components = (clean, *components)
     names = [component.name for component in components]
@@ -84,37 +86,37 @@ def run(
     *,
     epsilon: float,
     batch_size: int,
-    mesh: Mesh,
+    mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
 ) -> Result:
     """Attacks every example until it is broken, or no program is left.
 
-    `tick` hears, for each round of each program, of the examples that are finished, or
-    were left to a program and are broken before its last round.
+    `tick` is called with numbers of examples, for each round of each program: those
+    that are newly finished, and those that an earlier round has broken.
 
     Raises:
-      ValueError: images outside [0, 1], labels out of range, or a radius that the
-        components refuse.
+      ValueError: images outside [0, 1], labels out of range or of another number, or
+        a radius that the components refuse.
     """
     for program in programs:
         # Built and thrown away: the radius has a value here, and none in a program.
         program.component.attack_at(epsilon, 0)
-    found: list[Found] = []
+    broken: list[Found] = []
     for program in programs:
-        found.append(
+        broken.append(
             attack(
                 jax.random.clone(key),
                 program,
                 params,
                 dataset,
-                left=withstood(dataset, found),
+                left=withstood(dataset, broken),
                 epsilon=epsilon,
                 batch_size=batch_size,
                 mesh=mesh,
                 tick=tick,
             )
         )
-    return collect(dataset, found)
+    return collect(dataset, broken)
 
 
 def attack(
@@ -126,19 +128,20 @@ def attack(
     left: np.ndarray,
     epsilon: float,
     batch_size: int,
-    mesh: Mesh,
+    mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
 ) -> Found:
-    """All rounds of one program on the examples at `left` [L]; `run` in one step.
+    """All rounds of one program on the examples at `left` [L]: one step of `run`.
 
-    So that a sequence can be interrupted: the same key goes to every program.
+    Each step is a pure function of what earlier ones found, by `withstood`, so that a
+    sequence can be interrupted and resumed. The same key goes to every program.
 
     Raises:
       ValueError: as `run`.
     """
-    check_images(dataset.images)
-    check_labels(dataset.labels, dataset.num_classes)
+    check_dataset(dataset)
     program.component.attack_at(epsilon, 0)
+    mesh = mesh or devices.make_mesh()
     key, params = devices.copy(mesh, (key, params))
     radius = jnp.float32(epsilon)
     indices, images, total = [left[:0]], [dataset.images[:0]], left.size
@@ -162,17 +165,18 @@ def attack(
     return Found(np.concatenate(indices), np.concatenate(images))
 
 
-def withstood(dataset: Dataset, found: Sequence[Found]) -> np.ndarray:
-    """[L] indices of the examples that nothing of what was found fools."""
+def withstood(dataset: Dataset, earlier: Sequence[Found]) -> np.ndarray:
+    """[L] indices of the examples that no earlier program has broken."""
     every = np.arange(len(dataset.labels))
-    return np.setdiff1d(every, np.concatenate([every[:0], *(f.indices for f in found)]))
+    broken = np.concatenate([every[:0], *(found.indices for found in earlier)])
+    return np.setdiff1d(every, broken)
 
 
-def collect(dataset: Dataset, found: Sequence[Found]) -> Result:
+def collect(dataset: Dataset, founds: Sequence[Found]) -> Result:
     """What all programs found, in their order."""
     images = np.array(dataset.images)
     broken_by = np.full(len(images), -1, np.int32)
-    for number, (indices, moved) in enumerate(found):
+    for number, (indices, moved) in enumerate(founds):
         images[indices] = moved
         broken_by[indices] = number
     return Result(images, broken_by)
@@ -180,10 +184,9 @@ def collect(dataset: Dataset, found: Sequence[Found]) -> Result:
 
 def score(result: Result, programs: Sequence[Program]) -> dict[str, Score]:
     """By program, in order: the examples that withstood it and all before it."""
-    withstood = {}
+    scores = {}
     for number, program in enumerate(programs):
         broken = (result.broken_by >= 0) & (result.broken_by <= number)
-        withstood[program.component.name] = Score(
-            int((~broken).sum()), len(result.broken_by)
-        )
-    return withstood
+        name = program.component.name
+        scores[name] = Score(int((~broken).sum()), len(result.broken_by))
+    return scores

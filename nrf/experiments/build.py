@@ -142,14 +142,14 @@ def perturb(settings: Mislabelling, network_settings: Network, num_classes: int)
 class NetworkPrograms:
     """The compiled functions of one network's settings, for all who train or test it.
 
-    `correct` tells which examples are right without an attack, `says` the classes.
+    `correct` tells which examples are right without an attack, `predict` the classes.
     """
 
     def __init__(self, settings: Network, num_classes: int):
         self.model = network(settings, num_classes)
         self.loss = losses.cross_entropy(self.model.apply)
         self.correct = evaluate.make_correct(self.model.apply)
-        self.says = evaluate.make_says(self.model.apply)
+        self.predict = evaluate.make_predict(self.model.apply)
 
     @functools.cache  # noqa: B019  (lives as long as the run)
     def trainer(self, settings: Training, examples: int):

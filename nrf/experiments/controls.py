@@ -62,12 +62,12 @@ def noise(of: Stages, name: str) -> list[Row]:
         length = jnp.float32(norms(made.images).mean())
         key = devices.copy(of.work.mesh, key)
 
-        def shake(indices, x):
+        def push(indices, x):
             lengths = jnp.full(len(x), length)
-            return synthesize.shake(example_keys(key, indices), x, lengths)
+            return synthesize.random_push(example_keys(key, indices), x, lengths)
 
         images = devices.map_examples(
-            shake,
+            push,
             (np.arange(len(made.labels)), dataset.images),
             batch_size=of.work.synthesis_batch,
             mesh=of.work.mesh,
@@ -90,7 +90,7 @@ def errors(of: Stages, settings: Errors) -> list[Row]:
 
     def build(key: Key, tick: Tick) -> tuple:
         said = evaluate.predictions(
-            of.programs.says,
+            of.programs.predict,
             of.done["labeller"].params,
             dataset.images,
             batch_size=of.work.evaluation_batch,
@@ -226,7 +226,7 @@ def learn(of: Stages, made: str, settings: Training) -> list[Row]:
 
     def make(key: Key, tick: Tick) -> list[list[int]]:
         said = evaluate.predictions(
-            of.programs.says,
+            of.programs.predict,
             of.done[name].params,
             test_set.images,
             batch_size=of.work.evaluation_batch,
