@@ -1,4 +1,10 @@
-"""Whether a robust accuracy can be believed: what was checked, and what is wrong.
+"""Accuracies, and whether a robust one can be believed.
+
+    robust = evaluate.robust_accuracy(apply, params, x, y, attacks.l2(0.5))
+    print(robust)  # Accuracy, interval, n, attack and verdict.
+
+is all that most users need. What it is made of is compiled once for many radii, data
+sets and networks of one architecture:
 
     checks = evaluate.make_checks(
         model.apply, losses.cross_entropy(model.apply), attacks.l2, attack_at,
@@ -29,6 +35,7 @@ from nrf.evaluate.accuracy import (
 )
 from nrf.evaluate.evidence import Checks, gather, make_checks
 from nrf.evaluate.findings import BELIEVABLE, Evidence, Finding
+from nrf.evaluate.robust import RobustAccuracy, robust_accuracy
 
 __all__ = [
     "BELIEVABLE",
@@ -36,6 +43,7 @@ __all__ = [
     "Correct",
     "Evidence",
     "Finding",
+    "RobustAccuracy",
     "Score",
     "gather",
     "make_checks",
@@ -43,5 +51,6 @@ __all__ = [
     "make_predict",
     "predictions",
     "right",
+    "robust_accuracy",
     "score",
 ]

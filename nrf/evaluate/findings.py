@@ -85,6 +85,10 @@ class Evidence(NamedTuple):
             "more steps": self.lost_to_more_steps,
             "another attack": self.lost_to_other,
         }
+        if self.only_blind is not None:
+            # Of several attacks, whose steps adapt.
+            del optional["whether the steps can cross the ball"]
+            del optional["another attack"]
         missing = ", ".join(name for name, value in optional.items() if value is None)
         sentences = [f"Not checked: {missing}."] if missing else []
         if self.crossings is not None and 1 <= self.crossings < 2:
