@@ -118,8 +118,8 @@ class ScoreTest(parameterized.TestCase):
     @parameterized.parameters(
         (np.full(10, 2), r"labels must be in 0 \.\. 1"),
         (np.full(10, -1), r"labels must be in 0 \.\. 1"),
-        (np.ones(9), "10 images and 9 labels"),
-        (np.ones(40), "10 images and 40 labels"),
+        (np.ones(9), "9 labels for 10 images"),
+        (np.ones(40), "40 labels for 10 images"),
     )
     def test_refuses_labels(self, labels, message):
         data = ladder()._replace(labels=labels.astype(np.int32))
@@ -127,7 +127,7 @@ class ScoreTest(parameterized.TestCase):
             score(evaluate.make_correct(apply), data)
 
     def test_refuses_an_empty_set(self):
-        with self.assertRaisesRegex(ValueError, "got 0 images"):
+        with self.assertRaisesRegex(ValueError, "needs images, got none"):
             score(evaluate.make_correct(apply), ladder(0))
 
     def test_more_devices_than_there_are(self):

@@ -18,6 +18,7 @@ from nrf.models.densenet import DenseNet
 from nrf.models.inception import Inception
 from nrf.models.resnet import ResNet
 from nrf.models.vgg import VGG
+from nrf.theory import planted as answers
 
 KEY = jax.random.key(0)
 ONE = devices.make_mesh(1)
@@ -106,16 +107,11 @@ class EstimateTest(parameterized.TestCase):
     def test_expectations_by_hand(self):
         values = np.array([[1.0], [2], [3], [6]], np.float32)
         y = np.array([[-1], [-1], [-1], [1]], np.float32)
-        as_it_is, _ = features.rho(values, y, balanced=False)
-        # Mean 3, variance 3.5.
-        np.testing.assert_allclose(as_it_is.value, 1.5 / np.sqrt(3.5), rtol=1e-6)
-        balanced, _ = features.rho(values, y)
+        rho, _ = features.rho(values, y)
         # Means 2 and 6 of the sides: 4; variance half of 4 + 2 / 3, and half of 4.
-        np.testing.assert_allclose(balanced.value, 2 / np.sqrt(4 + 1 / 3), rtol=1e-6)
+        np.testing.assert_allclose(rho.value, 2 / np.sqrt(4 + 1 / 3), rtol=1e-6)
         extremes = Extremes(values - 1, values + 2)
         ones = np.ones((1, 1), np.float32)
-        gamma = features.gamma(values, extremes, y, ones, balanced=False)
-        np.testing.assert_allclose(gamma.value, (1.5 - 7 / 4) / np.sqrt(3.5), rtol=1e-5)
         gamma = features.gamma(values, extremes, y, ones)
         np.testing.assert_allclose(
             gamma.value, (2 - 1.5) / np.sqrt(4 + 1 / 3), rtol=1e-5
@@ -137,8 +133,8 @@ class EstimateTest(parameterized.TestCase):
             atol=1e-5,
         )
 
-    @parameterized.product(balanced=(True, False), share=(0.5, 0.15))
-    def test_intervals_cover(self, balanced, share):
+    @parameterized.parameters(0.5, 0.15)
+    def test_intervals_cover(self, share):
         """Of 480 data sets; the k-th feature is made of the k-th labels."""
         generator = np.random.default_rng(3)
         n, gap = 600, 2.0
@@ -147,20 +143,18 @@ class EstimateTest(parameterized.TestCase):
             y = np.where(generator.uniform(size=(n, 60)) < share, 1, -1)
             y = y.astype(np.float32)
             values = gap * y + generator.normal(size=y.shape).astype(np.float32)
-            rho, sign = features.rho(values, y, balanced=balanced)
+            rho, sign = features.rho(values, y)
             # An attack that does more harm to one side.
             reach = np.where(y > 0, 0.2, 1.4).astype(np.float32)
             extremes = Extremes(values - reach, values + reach)
-            gamma = features.gamma(values, extremes, y, sign, balanced=balanced)
+            gamma = features.gamma(values, extremes, y, sign)
             for estimate in (rho, gamma):
                 found.append(np.diag(estimate.value))
                 halves.append(np.diag(estimate.high - estimate.value))
         found = np.reshape(found, (8, 2, 60))
         halves = np.reshape(halves, (8, 2, 60))
-        variance = 1 if balanced else 4 * share * (1 - share)
-        std = np.sqrt(1 + gap**2 * variance)
-        lost = 0.8 if balanced else 0.2 * share + 1.4 * (1 - share)
-        truth = np.array([gap * variance, gap * variance - lost]) / std
+        # Both signs count the same, whatever their shares: of the harm, too.
+        truth = np.array([gap, gap - 0.8]) / np.sqrt(1 + gap**2)
         covered = np.abs(found - truth[None, :, None]) < halves
         np.testing.assert_allclose(covered.mean((0, 2)), 0.95, atol=0.035)
         np.testing.assert_allclose(
@@ -221,7 +215,7 @@ class AttackTest(parameterized.TestCase):
         _, x, _, a = gaussian_problem(n=6)
         probe = features.make_probe(features.linear, norm, steps=4, step_size=0.4)
         heard = []
-        found = features.attacked(
+        found = features.attacked_extremes(
             KEY,
             probe,
             a,
@@ -249,7 +243,9 @@ class AttackTest(parameterized.TestCase):
             random_start=True,
             restarts=2,
         )
-        attacked = functools.partial(features.attacked, KEY, probe, a, x, epsilon=0.3)
+        attacked = functools.partial(
+            features.attacked_extremes, KEY, probe, a, x, epsilon=0.3
+        )
         units = np.arange(10)
         plain = attacked(units=units, batch_size=10, chunk=10, mesh=ONE)
         values = probe.values(a, x)
@@ -276,7 +272,7 @@ class AttackTest(parameterized.TestCase):
         probe = features.make_probe(features.linear, "linf", steps=1, step_size=1.0)
         given = dict(images=images(4), epsilon=0.1, chunk=1) | change
         with self.assertRaisesRegex(ValueError, message):
-            features.attacked(
+            features.attacked_extremes(
                 KEY,
                 probe,
                 jnp.ones((2, 36)),
@@ -345,7 +341,7 @@ class CertificateTest(parameterized.TestCase):
         linear, intervals = make(certificate="linear"), make(certificate="intervals")
         count = linear.values(params, x).shape[1]
         for epsilon in (0.003, 0.05, 0.6):
-            found = features.attacked(
+            found = features.attacked_extremes(
                 KEY,
                 linear,
                 params,
@@ -367,7 +363,7 @@ class CertificateTest(parameterized.TestCase):
             widths = []
             # Intervals are the same for both norms.
             for probe in (linear, intervals) if norm == "linf" else (linear,):
-                low, high = features.certified(
+                low, high = features.certified_extremes(
                     probe, params, x, epsilon=epsilon, mesh=ONE
                 )
                 for values in reached:
@@ -420,7 +416,9 @@ class CertificateTest(parameterized.TestCase):
         slope = (probe.values(params, units) - probe.values(params, 0 * units)).T
         flat = x.reshape(3, 1, -1)
         for epsilon in (0.0, 0.01, 0.3):
-            found = features.certified(probe, params, x, epsilon=epsilon, mesh=ONE)
+            found = features.certified_extremes(
+                probe, params, x, epsilon=epsilon, mesh=ONE
+            )
             if norm == "l2":
                 reach = epsilon * np.linalg.norm(slope, axis=1)[None]
                 expected = values - reach, values + reach
@@ -483,7 +481,9 @@ class CertificateTest(parameterized.TestCase):
             features.linear, "l2", steps=1, step_size=1.0, certificate="linear"
         )
         one, four = (
-            features.certified(probe, a, x, epsilon=0.1, mesh=devices.make_mesh(count))
+            features.certified_extremes(
+                probe, a, x, epsilon=0.1, mesh=devices.make_mesh(count)
+            )
             for count in (1, 4)
         )
         np.testing.assert_allclose(one, four, atol=1e-5)
@@ -491,7 +491,7 @@ class CertificateTest(parameterized.TestCase):
     def test_refuses_a_probe_without(self):
         probe = features.make_probe(features.linear, "l2", steps=1, step_size=1.0)
         with self.assertRaisesRegex(ValueError, "without a certificate"):
-            features.certified(
+            features.certified_extremes(
                 probe, jnp.ones((1, 36)), images(1), epsilon=0.1, mesh=ONE
             )
 
@@ -502,22 +502,18 @@ def estimate(low, high):
 
 class MeasureTest(parameterized.TestCase):
     @parameterized.parameters(
-        # rho, gamma after PGD, certified gamma, trusting PGD
-        ((0.0, 0.1), (-1.0, 0.05), (-2.0, 0.05), False, "not useful"),
-        ((0.05, 0.11), (0.02, 0.08), (0.01, 0.08), True, "undecided"),
-        ((0.3, 0.5), (-0.2, 0.0), (-0.4, -0.1), True, "useful, not robust"),
-        ((0.3, 0.5), (0.2, 0.4), (0.01, 0.4), True, "robustly useful"),
-        ((0.3, 0.5), (0.2, 0.4), (-0.1, 0.4), True, "robustly useful by PGD"),
-        ((0.3, 0.5), (0.2, 0.4), None, True, "robustly useful by PGD"),
-        ((0.3, 0.5), (0.2, 0.4), (-0.1, 0.4), False, "undecided"),
-        ((0.3, 0.5), (-0.1, 0.1), (-0.3, 0.1), True, "undecided"),
+        # rho, gamma after PGD, certified gamma
+        ((0.0, 0.1), (-1.0, 0.05), (-2.0, 0.05), "not useful"),
+        ((0.05, 0.11), (0.02, 0.08), (0.01, 0.08), "undecided"),
+        ((0.3, 0.5), (-0.2, 0.0), (-0.4, -0.1), "useful, not robust"),
+        ((0.3, 0.5), (0.2, 0.4), (0.01, 0.4), "robustly useful"),
+        ((0.3, 0.5), (0.2, 0.4), (-0.1, 0.4), "robustly useful by PGD"),
+        ((0.3, 0.5), (0.2, 0.4), None, "robustly useful by PGD"),
+        ((0.3, 0.5), (-0.1, 0.1), (-0.3, 0.1), "undecided"),
     )
-    def test_verdicts(self, rho, upper, lower, trust_attack, expected):
+    def test_verdicts(self, rho, upper, lower, expected):
         found = features.judge(
-            estimate(*rho),
-            estimate(*upper),
-            lower and estimate(*lower),
-            trust_attack=trust_attack,
+            estimate(*rho), estimate(*upper), lower and estimate(*lower)
         )
         self.assertEqual(features.VERDICTS[found[0, 0]], expected)
 
@@ -548,7 +544,7 @@ class MeasureTest(parameterized.TestCase):
             found.gamma_certified.value, found.gamma_attacked.value + 1e-4
         )
         for i, unit in enumerate(np.eye(64)[:2]):
-            truth = [planted.usefulness(unit, e) for e in (0, 0.15)]
+            truth = [answers.usefulness(unit, e) for e in (0, 0.15)]
             closed = found.rho.value[i, 0], found.gamma_attacked.value[i, 0]
             np.testing.assert_allclose(closed, truth, atol=0.02)
 
@@ -576,12 +572,9 @@ class MeasureTest(parameterized.TestCase):
         params["params"]["Dense_1"]["bias"] = np.where(dead, np.float32(-100), bias)
         return params
 
-    def test_dead_units_are_refused_or_left_out(self):
+    def test_dead_units_are_left_out_and_listed(self):
         data = self.dataset()
-        params = self.dead(data)
-        with self.assertRaisesRegex(ValueError, "feature 2, 7 of 10 has zero variance"):
-            self.measure(data, params)
-        found = self.measure(data, params, drop_constant=True)
+        found = self.measure(data, self.dead(data))
         np.testing.assert_array_equal(found.constant, [2, 7])
         np.testing.assert_array_equal(found.units, [0, 1, 3, 4, 5, 6, 8, 9])
         for a in jax.tree.leaves(found[2:]):
@@ -595,24 +588,21 @@ class MeasureTest(parameterized.TestCase):
         data = self.dataset()
         params = jax.tree.map(jnp.zeros_like, shaken(MLP, data.images))
         with self.assertRaisesRegex(ValueError, "10 in all"):
-            self.measure(data, params, drop_constant=True)
+            self.measure(data, params)
 
     def test_options_arrive(self):
         data = self.dataset()
         params = shaken(MLP, data.images)
         values = self.PROBE.values(params, data.images)
         y = features.one_against_rest(data.labels, 3)
-        for balanced in (True, False):
-            found = self.measure(
-                data, params, balanced=balanced, epsilon=0.0, useful=1.0
-            )
-            expected, sign = features.rho(values, y, balanced=balanced)
-            np.testing.assert_allclose(found.rho, expected, atol=1e-5)
-            np.testing.assert_array_equal(found.sign, sign)
-            # Nothing moves at a radius of 0.
-            np.testing.assert_allclose(found.gamma_attacked, expected, atol=1e-5)
-            np.testing.assert_allclose(found.gamma_certified, expected, atol=1e-5)
-            self.assertEqual(set(found.verdict.ravel()), {0})
+        found = self.measure(data, params, epsilon=0.0, useful=1.0)
+        expected, sign = features.rho(values, y)
+        np.testing.assert_allclose(found.rho, expected, atol=1e-5)
+        np.testing.assert_array_equal(found.sign, sign)
+        # Nothing moves at a radius of 0.
+        np.testing.assert_allclose(found.gamma_attacked, expected, atol=1e-5)
+        np.testing.assert_allclose(found.gamma_certified, expected, atol=1e-5)
+        self.assertEqual(set(found.verdict.ravel()), {0})
 
     @parameterized.parameters(
         (dict(epsilon=-1.0), "epsilon must be at least 0"),
@@ -635,7 +625,7 @@ class MeasureTest(parameterized.TestCase):
     @parameterized.parameters((3, "abc", "abc"), (2, "ab", "b"))
     def test_rows_and_their_table(self, num_classes, names, columns):
         data = self.dataset(num_classes=num_classes)
-        found = self.measure(data, self.dead(data), drop_constant=True)
+        found = self.measure(data, self.dead(data))
         self.assertEqual(found.constant.tolist(), [2, 7])
         rows = features.rows(found, names)
         self.assertLen(rows, 8 * len(columns))

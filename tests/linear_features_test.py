@@ -13,6 +13,7 @@ from absl.testing import parameterized
 from nrf import features, theory
 from nrf.data import Dataset, planted
 from nrf.features import Directions
+from nrf.theory import planted as answers
 
 KEY = jax.random.key(0)
 # The package has the function of this name.
@@ -219,7 +220,7 @@ class PlaneTest(parameterized.TestCase):
             point = found["directions"][place]
             for name, radius in (("rho", 0.0), ("gamma", 0.15)):
                 error = 3 * (point[f"{name}_high"] - point[name])
-                exact = planted.usefulness(truth, radius)
+                exact = answers.usefulness(truth, radius)
                 self.assertAlmostEqual(point[name], exact, delta=error)
         self.assertAlmostEqual(found["limit"], np.hypot(0.3, 0.08), delta=0.01)
         # The sum of the 63 others is worth what their means and variances say.
@@ -309,6 +310,12 @@ class PlaneTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             features.plane(train, test, **given)
 
+    def test_refuses_another_number_of_labels(self):
+        train, test = planted.load(40)
+        test = test._replace(labels=test.labels[:-1])
+        with self.assertRaisesRegex(ValueError, r"39 labels for 40 (test )?images"):
+            features.plane(train, test, classes=(0, 1), epsilon=0.1)
+
     def test_refuses_test_images_of_another_size(self):
         train, test = planted.load(40)
         test = test._replace(images=test.images[:, 1:])
@@ -340,7 +347,7 @@ class LeakageTest(parameterized.TestCase):
 
     @parameterized.parameters("l2", "linf")
     def test_gammas_are_the_closed_forms(self, norm):
-        a, g = np.stack([SHADE, -CHECKER]), planted.gaussian()
+        a, g = np.stack([SHADE, -CHECKER]), answers.gaussian()
         epsilon = 0.15 if norm == "l2" else 0.15 / 8
         robust, gammas = features.robustly_useful(
             a, planted.load()[0], norm=norm, epsilon=epsilon
@@ -356,7 +363,7 @@ class LeakageTest(parameterized.TestCase):
         score = found["D_rand"]
         self.assertEqual(score["total"], 4000)
         # As many as the shade alone is right for.
-        truth = planted.accuracy(np.eye(64)[0])
+        truth = answers.accuracy(np.eye(64)[0])
         self.assertAlmostEqual(score["correct"] / 4000, truth, delta=0.02)
 
     def test_features_that_are_not_robust_are_left_out(self):
@@ -422,6 +429,7 @@ class LeakageTest(parameterized.TestCase):
         (dict(a=SHADE[None, :60]), r"features must be \[F, 64\] for images of dataset"),
         (dict(labels=np.ones(4000, np.int32)), "all labels of D_rand are 1;"),
         (dict(labels=np.full(4000, 7, np.int32)), r"labels must be in 0 \.\. 1"),
+        (dict(labels=np.arange(50, dtype=np.int32) % 2), "50 labels for 4000 images"),
     )
     def test_refuses(self, change, message):
         made = pushed(0)

@@ -172,8 +172,8 @@ class InputsTest(parameterized.TestCase):
     @parameterized.named_parameters(
         ("grey_levels", {"x": np.uint8(255 * ladder()[0])}, "write x / 255"),
         ("a_single_image", {"x": ladder()[0][0]}, r"write x\[None\]"),
-        ("no_images", {"x": ladder()[0][:0], "y": ladder()[1][:0]}, "got 0"),
-        ("fewer_labels", {"y": ladder()[1][:10]}, "16 images and 10 labels"),
+        ("no_images", {"x": ladder()[0][:0], "y": ladder()[1][:0]}, "got none"),
+        ("fewer_labels", {"y": ladder()[1][:10]}, "10 labels for 16 images"),
         ("more_classes", {"y": 2 * ladder()[1]}, r"in 0 \.\. 1 for 2 classes"),
         ("negative", {"y": -ladder()[1]}, r"in 0 \.\. 1 for 2 classes, got -1"),
         ("one_hot", {"y": np.eye(2, dtype=int)[ladder()[1]]}, "write y.argmax"),

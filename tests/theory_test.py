@@ -95,11 +95,6 @@ class GaussianTest(TheoryTest):
         odds = (theory.nll(g, x, -one) - theory.nll(g, x, one))[0]
         np.testing.assert_allclose(2 * x[0] @ theory.weights(g), odds, rtol=1e-10)
 
-    def test_inner_product(self):
-        g = diagonal((1.0, 2.0), (4.0, 0.5))
-        a, b = jnp.array([3.0, 3.0]), jnp.array([2.0, 1.0])
-        self.assertAlmostEqual(float(theory.inner_product(g, a, b)), 2 / 4 - 1 / 0.5)
-
 
 class WorstPerturbationTest(TheoryTest):
     @parameterized.parameters(0.05, 1.0, 7.0)

@@ -186,8 +186,10 @@ def check_dataset(dataset: Dataset) -> None:
     check_images(dataset.images)
     check_labels(dataset.labels, dataset.num_classes)
     images, labels = len(dataset.images), len(dataset.labels)
-    if images != labels or not images:
+    if images != labels:
         raise ValueError(
-            f"a data set needs examples, with one label each: got {images} images and "
-            f"{labels} labels."
+            f"there are {labels} labels for {images} images; each image needs one "
+            "label, in the same order."
         )
+    if not images:
+        raise ValueError("a data set needs images, got none.")

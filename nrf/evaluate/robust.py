@@ -225,7 +225,7 @@ def _dataset(apply: Apply, params: Params, x: Any, y: Any) -> Dataset:
     check_images(images)
     images = images.astype(np.float32)
     if not len(images):
-        raise ValueError("a robust accuracy needs images, got 0.")
+        raise ValueError("a robust accuracy needs images, got none.")
     logits = jax.eval_shape(apply, params, images[:2]).logits
     names = tuple(str(k) for k in range(logits.shape[1]))
     dataset = Dataset(images, labels, names)

@@ -241,8 +241,6 @@ class Stages(Seed):
                 test_set,
                 chunk=settings.chunk,
                 useful=settings.useful,
-                trust_attack=True,
-                drop_constant=True,
                 tick=tick,
                 **shared,
             )

@@ -2,8 +2,8 @@
 
     unit = features.representation(model.apply)
     probe = features.make_probe(unit, "l2", steps=20, step_size=0.2)
-    found = features.measure(key, probe, params, test, epsilon=0.5, ...)
-    features.rows(found, test.names)  # One for every feature and class.
+    measured = features.measure(key, probe, params, test, epsilon=0.5, ...)
+    features.rows(measured, test.names)  # One for every feature and class.
 
 A feature is a function of images, one column of `unit(params, x)` [B, D], at zero mean
 and unit variance over the data. For labels y = ±1 it has
@@ -12,9 +12,9 @@ and unit variance over the data. For labels y = ±1 it has
     gamma  E[inf over ‖δ‖ ≤ ε of y f(x + δ)], its robust usefulness
 
 estimate.py turns a feature's values, and its least and most in reach of every image,
-into rho and gamma with intervals. worst.py finds the least and most by PGD (gamma is at
-most what that gives), certify.py bounds them (gamma is at least what that gives), and
-linear features have them exactly. measure.py judges.
+into rho and gamma with intervals. extremes.py finds the least and most by PGD (gamma is
+at most what that gives), certify.py bounds them (gamma is at least what that gives),
+and linear features have them exactly. measure.py judges.
 
 What is exact of linear features answers two questions about the paper: plane.py, which
 linear features are useful and not robust, and leakage.py, how much of D_rand's lesson
@@ -22,6 +22,13 @@ robust features teach.
 """
 
 from nrf.features.certify import certify
+from nrf.features.directions import (
+    Directions,
+    containment,
+    ensemble,
+    frontier,
+    principal,
+)
 from nrf.features.estimate import (
     Estimate,
     Extremes,
@@ -33,8 +40,8 @@ from nrf.features.estimate import (
 from nrf.features.extremes import (
     Features,
     Probe,
-    attacked,
-    certified,
+    attacked_extremes,
+    certified_extremes,
     linear,
     linear_extremes,
     make_probe,
@@ -50,14 +57,7 @@ from nrf.features.measure import (
     rows,
     table,
 )
-from nrf.features.plane import (
-    Directions,
-    containment,
-    ensemble,
-    frontier,
-    plane,
-    principal,
-)
+from nrf.features.plane import plane
 
 __all__ = [
     "VERDICTS",
@@ -67,8 +67,8 @@ __all__ = [
     "Features",
     "Measured",
     "Probe",
-    "attacked",
-    "certified",
+    "attacked_extremes",
+    "certified_extremes",
     "certify",
     "constant_units",
     "containment",

@@ -46,7 +46,7 @@ def certify(
     rounding, in float32. Exact for affine features; for l2 the linear bounds ignore
     that pixels stay in [0, 1], for linf all use it.
 
-    "linear" takes the better of both kinds. Its price, in time and memory, is that of
+    "linear" takes the better of both kinds. Its cost, in time and memory, is that of
     2 (1 + H W C) images for every image; networks for large images may afford no more
     than "intervals", which for l2 are those of the much larger linf ball.
 
@@ -63,14 +63,14 @@ def certify(
         constants = jax.tree.leaves(params)
 
         def enclose(start):
-            (found,) = _run(traced.jaxpr, traced.consts, [*constants, start], dual)
-            if not isinstance(found, _Bounds):  # Features that do not look at x.
-                return Extremes(found, found)
-            return Extremes(*_interval(found, dual))
+            (value,) = _run(traced.jaxpr, traced.consts, [*constants, start], dual)
+            if not isinstance(value, _Bounds):  # Features that do not look at x.
+                return Extremes(value, value)
+            return Extremes(*_interval(value, dual))
 
         low, high = jnp.maximum(x - epsilon, 0), jnp.minimum(x + epsilon, 1)
         middle, half = (low + high) / 2, (high - low) / 2
-        found = enclose(_Bounds(middle[None], half[None]))
+        extremes = enclose(_Bounds(middle[None], half[None]))
         if certificate == "linear":
             # η is δ / epsilon for l2; for linf it moves each pixel over its interval.
             centre, reach = (x, epsilon) if norm == "l2" else (middle, half)
@@ -78,11 +78,11 @@ def certify(
             moves = eye * (reach if norm == "l2" else reach[None])
             rows = jnp.concatenate([centre[None], moves])
             linear = enclose(_Bounds(rows, jnp.zeros_like(rows)))
-            found = Extremes(
-                jnp.maximum(found.least, linear.least),
-                jnp.minimum(found.most, linear.most),
+            extremes = Extremes(
+                jnp.maximum(extremes.least, linear.least),
+                jnp.minimum(extremes.most, linear.most),
             )
-        return found
+        return extremes
 
     return jax.vmap(bounds, (None, None, 0))
 

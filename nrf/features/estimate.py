@@ -1,6 +1,5 @@
 """From values of features to their usefulness, with 95 % intervals."""
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -61,7 +60,7 @@ def constant_units(values: Array) -> np.ndarray:
     return np.flatnonzero(np.ptp(known, axis=0) <= rounding)
 
 
-def rho(values: Array, y: Array, *, balanced: bool = True) -> tuple[Estimate, Array]:
+def rho(values: Array, y: Array) -> tuple[Estimate, Array]:
     """Usefulness E[y f] of features, and the signs [D, K] that make it positive.
 
     Where E[y f] is negative, −f is the feature, as in the paper: the estimate is of the
@@ -69,10 +68,10 @@ def rho(values: Array, y: Array, *, balanced: bool = True) -> tuple[Estimate, Ar
 
     Expectations, and with them the zero mean and unit variance of the features, are
     over the data with both signs of y made equally frequent, as y is in the paper's
-    theory. This matters for one class against the rest. Without `balanced` they are
-    over the data as it is, the letter of the paper's section 2; then a class of share p
-    has a rho of at most 2 √(p (1 − p)), 0.6 for one of ten, while an attack takes as
-    much from gamma as ever: few features of few classes could be robust.
+    theory. This matters for one class against the rest: over the data as it is, the
+    letter of the paper's section 2, a class of share p has a rho of at most
+    2 √(p (1 − p)), 0.6 for one of ten, while an attack takes as much from gamma as
+    ever: few features of few classes could be robust.
 
     The interval is the normal one, by the influence function of E[y f]: it knows that
     mean and variance of the feature are estimated from the same data. That matters: at
@@ -82,7 +81,6 @@ def rho(values: Array, y: Array, *, balanced: bool = True) -> tuple[Estimate, Ar
     Args:
       values: [N, D] of the features, N at least 2.
       y: [N, K] of ±1.
-      balanced: Whether +1 and −1 count the same, however many examples they have.
 
     Raises:
       ValueError: the shapes do not fit, y is not ±1 or of one sign only, or features
@@ -91,16 +89,14 @@ def rho(values: Array, y: Array, *, balanced: bool = True) -> tuple[Estimate, Ar
     _check(values, y)
     signs = np.ones((values.shape[1], y.shape[1]), np.asarray(values).dtype)
     arrays = map(jnp.asarray, (values, values, values, y, signs))
-    plain = _estimate(*arrays, balanced=balanced)
+    plain = _estimate(*arrays)
     sign = jnp.where(plain.value < 0, -1, 1).astype(plain.value.dtype)
     half = plain.high - plain.value
     value = sign * plain.value
     return Estimate(value, value - half, value + half), sign
 
 
-def gamma(
-    values: Array, extremes: Extremes, y: Array, sign: Array, *, balanced: bool = True
-) -> Estimate:
+def gamma(values: Array, extremes: Extremes, y: Array, sign: Array) -> Estimate:
     """Robust usefulness E[inf of y f] of the features times their signs.
 
     The least of y f in reach of an image is the least of f, or minus the most: two
@@ -113,7 +109,6 @@ def gamma(
       extremes: Of the same features and images.
       y: [N, K] of ±1.
       sign: [D, K], from `rho`.
-      balanced: As of `rho`.
 
     Raises:
       ValueError: as `rho`, or extremes that do not fit.
@@ -131,19 +126,19 @@ def gamma(
             f"got {tuple(sign.shape)}."
         )
     arrays = map(jnp.asarray, (values, *extremes, y, sign))
-    return _estimate(*arrays, balanced=balanced)
+    return _estimate(*arrays)
 
 
-@functools.partial(jax.jit, static_argnames="balanced")
-def _estimate(values, least, most, y, sign, balanced):
+@jax.jit
+def _estimate(values, least, most, y, sign):
     def one_class(args):
         y, sign = args
         positive = y > 0
-        sides = (positive, ~positive) if balanced else (jnp.ones_like(positive),)
-        # [N] of how many examples share a weight of 1, or of 1/2 for each side.
+        sides = positive, ~positive
+        # [N] of how many examples share a side's weight of 1/2.
         share = sum(jnp.where(side, jnp.sum(side), 0) for side in sides)
         share = share.astype(values.dtype)
-        weight = 1 / (len(sides) * share)
+        weight = 1 / (2 * share)
 
         def expect(a):
             return jnp.einsum("n,nd->d", weight, a)
@@ -160,7 +155,7 @@ def _estimate(values, least, most, y, sign, balanced):
         influence -= value[None] * (z**2 - 1) / 2
         # Weights that sum to one on a side by themselves keep the sides' own means.
         for side in sides:
-            inside = jnp.where(side, len(sides) * weight, 0)
+            inside = jnp.where(side, 2 * weight, 0)
             own = jnp.einsum("n,nd->d", inside, influence)
             influence -= jnp.where(side[:, None], own[None], 0)
         spread = weight**2 * share / jnp.maximum(share - 1, 1)
@@ -198,7 +193,7 @@ def refuse_constant(constant: np.ndarray, count: int) -> None:
         raise ValueError(
             f"feature {_list(constant)} of {count} has zero variance on this data and "
             "cannot be scaled to unit variance; leave such features out "
-            "(constant_units finds them, drop_constant=True of measure drops them)."
+            "(constant_units finds them)."
         )
 
 

@@ -1,7 +1,7 @@
 """The least and the most of features in reach: by PGD, certified, or exactly."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from nrf import attacks, devices, losses
 from nrf.config import Norm
 from nrf.features.certify import Certificate, certify
 from nrf.features.estimate import Array, Extremes, check_epsilon
-from nrf.types import Apply, Images, Key, Output, Params, check_images
+from nrf.types import Images, Key, Loss, Output, Params, check_images, outputs
 
 # features(params, x) -> [B, D], examples independent of each other.
 Features = Callable[[Params, Images], jax.Array]
@@ -31,9 +31,13 @@ class Probe(NamedTuple):
     certificate: Certificate | None
 
 
-def representation(apply: Apply) -> Features:
-    """The paper's g(x): all units of the representation layer."""
-    return lambda params, x: apply(params, x).features
+def representation(apply: Callable[[Params, Images], Any]) -> Features:
+    """The paper's g(x): all units of the representation layer.
+
+    Of a network that returns plain logits, these are its features.
+    """
+    whole = outputs(apply)
+    return lambda params, x: whole(params, x).features
 
 
 def linear(a: Array, x: Array) -> Array:
@@ -89,15 +93,6 @@ def make_probe(
     if not step_size > 0:
         raise ValueError(f"step_size must be positive, got {step_size}.")
 
-    def one_unit(params, x, y):
-        unit, sign = y
-        values = features(params, x)
-        return sign * jnp.take_along_axis(values, unit[:, None], axis=1)[:, 0]
-
-    def as_output(params, x):
-        values = features(params, x)
-        return Output(values, values)
-
     def attack(loss, epsilon, random_start):
         return attacks.pgd(
             loss,
@@ -108,6 +103,34 @@ def make_probe(
             restarts=restarts,
             keep_best=True,
         )
+
+    # Bad options are refused here, and not when the probe is first used.
+    attack(_one_unit(features), 1.0, random_start)
+    bounds = jax.jit(certify(features, norm, certificate)) if certificate else None
+    return Probe(
+        norm,
+        jax.jit(features),
+        jax.jit(_make_extremes(features, attack, random_start)),
+        jax.jit(_make_farthest(features, attack)),
+        bounds,
+        certificate,
+    )
+
+
+def _one_unit(features: Features) -> Loss:
+    """Of each image one feature times a sign: y is (units [B], signs [B])."""
+
+    def loss(params, x, y):
+        unit, sign = y
+        values = features(params, x)
+        return sign * jnp.take_along_axis(values, unit[:, None], axis=1)[:, 0]
+
+    return loss
+
+
+def _make_extremes(features: Features, attack: Callable, random_start: bool):
+    """`Probe.extremes`; attack(loss, epsilon, random_start) makes an attack."""
+    one_unit = _one_unit(features)
 
     def extremes(key, params, epsilon, units, indices, x):
         b, f = len(x), len(units)
@@ -123,11 +146,19 @@ def make_probe(
         y = unit, sign
         images = jnp.repeat(x, 2 * f, axis=0)
         x_adv = attack(one_unit, epsilon, random_start)(keys, params, images, y)
-        found = (sign * one_unit(params, x_adv, y)).reshape(b, 2, f)
+        ends = (sign * one_unit(params, x_adv, y)).reshape(b, 2, f)
         # The image itself is in reach too, and a random start may not come back to it.
-        return Extremes(
-            jnp.minimum(found[:, 0], clean), jnp.maximum(found[:, 1], clean)
-        )
+        return Extremes(jnp.minimum(ends[:, 0], clean), jnp.maximum(ends[:, 1], clean))
+
+    return extremes
+
+
+def _make_farthest(features: Features, attack: Callable):
+    """`Probe.farthest`; attack(loss, epsilon, random_start) makes an attack."""
+
+    def as_output(params, x):
+        values = features(params, x)
+        return Output(values, values)
 
     def farthest(key, params, epsilon, indices, x):
         loss = losses.feature_distance(as_output)
@@ -137,20 +168,10 @@ def make_probe(
         x_adv = attack(loss, epsilon, True)(keys, params, x, clean)
         return loss(params, x_adv, clean)
 
-    # Bad options are refused here, and not when the probe is first used.
-    attack(one_unit, 1.0, random_start)
-    bounds = jax.jit(certify(features, norm, certificate)) if certificate else None
-    return Probe(
-        norm,
-        jax.jit(features),
-        jax.jit(extremes),
-        jax.jit(farthest),
-        bounds,
-        certificate,
-    )
+    return farthest
 
 
-def attacked(
+def attacked_extremes(
     key: Key,
     probe: Probe,
     params: Params,
@@ -160,7 +181,7 @@ def attacked(
     units: np.ndarray,
     batch_size: int,
     chunk: int,
-    mesh: Mesh,
+    mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
 ) -> Extremes:
     """The extremes [N, F] of the features numbered `units` [F] that PGD reaches.
@@ -168,7 +189,8 @@ def attacked(
     Each feature of each image is attacked by itself, down and up. At most
     2 batch_size · chunk · restarts images are in memory at once. Random starts depend
     on `key`, example and feature, and nothing but rounding on batch_size, chunk or
-    mesh. `tick` hears of examples, once for every chunk of features.
+    mesh (all devices by default). `tick` is called with the number of newly finished
+    examples, each once for every chunk of features.
 
     Raises:
       ValueError: bad images, epsilon or chunk.
@@ -177,6 +199,7 @@ def attacked(
     check_epsilon(epsilon, probe.norm)
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}.")
+    mesh = mesh or devices.make_mesh()
     key, params = devices.copy(mesh, (key, params))
     indices, radius = np.arange(len(images)), jnp.float32(epsilon)
     parts = []
@@ -195,8 +218,13 @@ def attacked(
     return Extremes(*(np.concatenate(a, axis=1) for a in zip(*parts, strict=True)))
 
 
-def certified(
-    probe: Probe, params: Params, images: np.ndarray, *, epsilon: float, mesh: Mesh
+def certified_extremes(
+    probe: Probe,
+    params: Params,
+    images: np.ndarray,
+    *,
+    epsilon: float,
+    mesh: Mesh | None = None,
 ) -> Extremes:
     """Bounds [N, D] of the extremes of all features; see `nrf.features.certify`.
 
@@ -209,6 +237,7 @@ def certified(
     check_epsilon(epsilon, probe.norm)
     if probe.bounds is None:
         raise ValueError("this probe was made without a certificate.")
+    mesh = mesh or devices.make_mesh()
     bounds, params = probe.bounds, devices.copy(mesh, params)
     rows = 1 + images[0].size if probe.certificate == "linear" else 1
     return devices.map_examples(

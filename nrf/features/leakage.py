@@ -1,8 +1,8 @@
 """Robust feature leakage: how much of what D_rand teaches is taught by robust features.
 
-    made = {"D_rand": D_rand, "D_det": D_det}
-    found = features.leakage(key, a, D, made, test, norm="l2", epsilon=0.25)
-    found["D_rand"]  # {"correct", "total", "shuffled"} on test images, or None
+    sets = {"D_rand": D_rand, "D_det": D_det}
+    leaked = features.leakage(key, a, D, sets, test, norm="l2", epsilon=0.25)
+    leaked["D_rand"]  # {"correct", "total", "shuffled"} on test images, or None
 
 The labels of D_rand are the targets of small attacks. If robust features, too, go along
 with these labels a little, a network trained on D_rand may owe its accuracy to them.
@@ -13,12 +13,12 @@ It is right for 23.5 % of CIFAR-10's test images after D_rand, and for 6.8 % aft
 D_det, whose labels robust features contradict. This is what leaks at least: other
 robust features may leak more.
 
-What chance does is not said by an interval for so many test images. A classifier that
-is trained on labels without meaning still sends most images of a class to one label,
-by chance perhaps the right one; on digits its accuracy has a standard deviation of 5
-points around 10 %, and more images to train on do not make it less. So the classifier
-is also trained on the same labels in random order, 39 times: if labels mean nothing,
-its accuracy is outside of the range of these one time in 20.
+A binomial interval does not tell what can happen by chance. A classifier that is
+trained on meaningless labels still sends most images of a class to one label, which by
+chance may be the right one; on digits its accuracy has a standard deviation of 5 points
+around 10 %, and more training images do not reduce it. So the classifier is also
+trained on the same labels in random order, 39 times: if labels mean nothing, its
+accuracy is outside of the range of these one time in 20.
 """
 
 import zlib
@@ -42,7 +42,6 @@ def robustly_useful(
     norm: Norm,
     epsilon: float,
     useful: float = 0.1,
-    balanced: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which of the features a [F, H·W·C] are robustly useful for any class: [F] bool.
 
@@ -59,11 +58,11 @@ def robustly_useful(
     if len(varying):
         a, values = a[varying], values[:, varying]
         extremes = linear_extremes(a, dataset.images, epsilon, norm)
-        usefulness, sign = rho(values, y, balanced=balanced)
-        found = gamma(values, extremes, y, sign, balanced=balanced)
-        verdict = judge(usefulness, found, found, useful=useful)
+        usefulness, sign = rho(values, y)
+        exact = gamma(values, extremes, y, sign)
+        verdict = judge(usefulness, exact, exact, useful=useful)
         robust[varying] = (verdict == VERDICTS.index("robustly useful")).any(1)
-        best[varying] = np.max(found.value, 1)
+        best[varying] = np.max(exact.value, 1)
     return robust, best
 
 
@@ -71,16 +70,15 @@ def leakage(
     key: Key,
     a: np.ndarray,
     dataset: Dataset,
-    made: Mapping[str, Dataset],
+    sets: Mapping[str, Dataset],
     test: Dataset,
     *,
     norm: Norm,
     epsilon: float,
     useful: float = 0.1,
-    balanced: bool = True,
     shuffles: int = 39,
 ) -> dict[str, Any]:
-    """What each set of `made` teaches of true labels by robust linear features alone.
+    """What each of the sets teaches of true labels by robust linear features alone.
 
     The classifier is scikit-learn's logistic regression, on the kept features at zero
     mean and unit variance, with its slight ℓ2 penalty (C = 1): without one, labels that
@@ -92,16 +90,16 @@ def leakage(
         classifier, for Goh's; those of a network that normalises its input, over the
         normalisation's standard deviations.
       dataset: Images with true labels, by which features are kept.
-      made: Sets to learn from, by name: images like these with labels of their own.
+      sets: To learn from, by name: images like these with labels of their own.
       test: Images with true labels, of the same classes.
       norm, epsilon: The radius at which features have to be robust.
-      useful, balanced: As in `nrf.features.judge` and `nrf.features.rho`.
+      useful: As in `nrf.features.judge`.
       shuffles: How many random orders of the labels are learned from.
 
     Returns:
       What JSON can hold: norm, epsilon, features (how many vary), robust (how many are
       kept), gammas (of those that vary, the largest over the classes) and for every
-      name of `made` {"correct", "total", "shuffled": [correct after each order]} of the
+      name of `sets` {"correct", "total", "shuffled": [correct after each order]} of the
       test images; None if no feature is robustly useful, so that nothing can leak.
 
     Raises:
@@ -109,23 +107,11 @@ def leakage(
         images; a class of `dataset` without examples; a set of one label only.
     """
     a = np.asarray(a)
-    for name, one in {"dataset": dataset, **made, "test": test}.items():
-        check_images(one.images)
-        check_labels(one.labels, dataset.num_classes)
-        if a.ndim != 2 or one.images[0].size != a.shape[1]:
-            raise ValueError(
-                f"features must be [F, {one.images[0].size}] for images of {name}, "
-                f"got {tuple(a.shape)}."
-            )
-    for name, one in made.items():
-        if len(np.unique(one.labels)) < 2:
-            raise ValueError(
-                f"all labels of {name} are {one.labels[0]}; a classifier needs two."
-            )
+    _check(a, dataset, sets, test)
     robust, best = robustly_useful(
-        a, dataset, norm=norm, epsilon=epsilon, useful=useful, balanced=balanced
+        a, dataset, norm=norm, epsilon=epsilon, useful=useful
     )
-    found = {
+    summary = {
         "norm": norm,
         "epsilon": epsilon,
         "features": int(np.isfinite(best).sum()),
@@ -133,25 +119,56 @@ def leakage(
         "gammas": best[np.isfinite(best)].tolist(),
     }
     if not robust.any():
-        return found | dict.fromkeys(made)
+        return summary | dict.fromkeys(sets)
+    # By name, so that no other set changes a set's random orders.
+    keys = {name: jax.random.fold_in(key, zlib.crc32(name.encode())) for name in sets}
+    return summary | {
+        name: _learned(keys[name], a[robust], one, test, shuffles)
+        for name, one in sets.items()
+    }
 
-    def learned(name: str, one: Dataset) -> dict[str, Any]:
-        values = linear(a[robust], one.images), linear(a[robust], test.images)
-        key_set = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        orders = [
-            jax.random.permutation(k, len(one.labels))
-            for k in jax.random.split(key_set, shuffles)
-        ]
-        return {
-            "correct": _right(*values, one.labels, test.labels),
-            "total": len(test.labels),
-            "shuffled": [
-                _right(*values, one.labels[np.asarray(order)], test.labels)
-                for order in orders
-            ],
-        }
 
-    return found | {name: learned(name, one) for name, one in made.items()}
+def _check(
+    a: np.ndarray, dataset: Dataset, sets: Mapping[str, Dataset], test: Dataset
+) -> None:
+    """Raises ValueError unless features, images and labels fit together."""
+    for name, one in {"dataset": dataset, **sets, "test": test}.items():
+        check_images(one.images)
+        check_labels(one.labels, dataset.num_classes)
+        if len(one.images) != len(one.labels):
+            raise ValueError(
+                f"there are {len(one.labels)} labels for {len(one.images)} images of "
+                f"{name}; each image needs one label."
+            )
+        if a.ndim != 2 or one.images[0].size != a.shape[1]:
+            raise ValueError(
+                f"features must be [F, {one.images[0].size}] for images of {name}, "
+                f"got {tuple(a.shape)}."
+            )
+    for name, one in sets.items():
+        if len(np.unique(one.labels)) < 2:
+            raise ValueError(
+                f"all labels of {name} are {one.labels[0]}; a classifier needs two."
+            )
+
+
+def _learned(
+    key: Key, a: np.ndarray, train: Dataset, test: Dataset, shuffles: int
+) -> dict[str, Any]:
+    """Test images right after learning the labels, and after learning them shuffled."""
+    values = linear(a, train.images), linear(a, test.images)
+    orders = [
+        jax.random.permutation(k, len(train.labels))
+        for k in jax.random.split(key, shuffles)
+    ]
+    return {
+        "correct": _right(*values, train.labels, test.labels),
+        "total": len(test.labels),
+        "shuffled": [
+            _right(*values, train.labels[np.asarray(order)], test.labels)
+            for order in orders
+        ],
+    }
 
 
 def _right(

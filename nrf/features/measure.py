@@ -22,7 +22,7 @@ from nrf.features.estimate import (
     refuse_constant,
     rho,
 )
-from nrf.features.extremes import Probe, attacked, certified
+from nrf.features.extremes import Probe, attacked_extremes, certified_extremes
 from nrf.types import Dataset, Key, Params, check_images
 
 VERDICTS = (
@@ -53,32 +53,28 @@ def measure(
     dataset: Dataset,
     *,
     epsilon: float,
+    useful: float = 0.1,
     batch_size: int,
     chunk: int,
-    mesh: Mesh,
-    balanced: bool = True,
-    useful: float = 0.1,
-    trust_attack: bool = False,
-    drop_constant: bool = False,
+    mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
 ) -> Measured:
     """Usefulness and robust usefulness of every feature for every class.
+
+    Features that do not vary, such as dead ReLU units, are left out, and listed.
 
     Args:
       key: Of PGD's random starts.
       probe: From `make_probe`.
       params: Of its features.
-      dataset: D: features are scaled, correlated and attacked on its images.
+      dataset: D, on whose images features are scaled, correlated and attacked.
       epsilon: Radius of the perturbations; 0 makes gamma equal to rho.
-      batch_size, chunk, mesh, tick: As of `attacked`.
-      balanced: As of `rho`.
-      useful, trust_attack: As of `judge`.
-      drop_constant: Leave out features that do not vary, such as dead ReLU units,
-        instead of refusing them; `constant` of the result has their numbers.
+      useful: As of `judge`.
+      batch_size, chunk, mesh, tick: As of `attacked_extremes`.
 
     Raises:
       ValueError: bad images, labels or epsilon; a class without examples; features
-        that are constant or not finite.
+        that are all constant, or not finite.
     """
     check_images(dataset.images)
     check_epsilon(epsilon, probe.norm)
@@ -86,32 +82,24 @@ def measure(
     y = one_against_rest(dataset.labels, dataset.num_classes)
     values = _values(probe, params, dataset.images, batch_size, mesh)
     constant = constant_units(values)
-    if not drop_constant or len(constant) == values.shape[1]:
-        refuse_constant(constant, values.shape[1])
     units = np.setdiff1d(np.arange(values.shape[1]), constant)
+    if not len(units):
+        refuse_constant(constant, values.shape[1])
     values = values[:, units]
 
-    usefulness, sign = rho(values, y, balanced=balanced)
-    reached = attacked(
-        key,
-        probe,
-        params,
-        dataset.images,
-        epsilon=epsilon,
-        units=units,
-        batch_size=batch_size,
-        chunk=chunk,
-        mesh=mesh,
-        tick=tick,
+    usefulness, sign = rho(values, y)
+    shared: Any = {"epsilon": epsilon, "mesh": mesh}
+    many: Any = {"batch_size": batch_size, "chunk": chunk, "tick": tick}
+    reached = attacked_extremes(
+        key, probe, params, dataset.images, units=units, **many, **shared
     )
-    upper, lower = gamma(values, reached, y, sign, balanced=balanced), None
+    upper, lower = gamma(values, reached, y, sign), None
     if probe.bounds is not None:
-        bounds = certified(probe, params, dataset.images, epsilon=epsilon, mesh=mesh)
-        bounds = Extremes(*(a[:, units] for a in bounds))
-        lower = gamma(values, bounds, y, sign, balanced=balanced)
-    verdict = judge(usefulness, upper, lower, useful=useful, trust_attack=trust_attack)
-    found = Measured(units, constant, sign, usefulness, upper, lower, verdict)
-    return jax.device_get(found)
+        bounds = certified_extremes(probe, params, dataset.images, **shared)
+        lower = gamma(values, Extremes(*(a[:, units] for a in bounds)), y, sign)
+    verdict = judge(usefulness, upper, lower, useful=useful)
+    measured = Measured(units, constant, sign, usefulness, upper, lower, verdict)
+    return jax.device_get(measured)
 
 
 def judge(
@@ -120,7 +108,6 @@ def judge(
     lower: Estimate | None = None,
     *,
     useful: float = 0.1,
-    trust_attack: bool = False,
 ) -> np.ndarray:
     """[D, K] places in VERDICTS, each for one feature at 95 %.
 
@@ -130,8 +117,8 @@ def judge(
     robustly useful         rho's is above `useful`, and that of the certified gamma is
                             above 0
     robustly useful by PGD  rho's is above `useful`, no certificate says so, but the
-                            interval of gamma after PGD is above 0: true if PGD found
-                            the worst. Only with `trust_attack`
+                            interval of gamma after PGD is above 0: true only if PGD
+                            found the worst
     undecided               all others: more data, or better attacks or certificates,
                             would tell
 
@@ -147,14 +134,13 @@ def judge(
     verdict[np.asarray(rho.high) <= useful] = VERDICTS.index("not useful")
     is_useful = np.asarray(rho.low) > useful
 
-    def say(words, condition):
-        verdict[is_useful & np.asarray(condition)] = VERDICTS.index(words)
+    def give(name, condition):
+        verdict[is_useful & np.asarray(condition)] = VERDICTS.index(name)
 
-    say("useful, not robust", upper.high <= 0)
-    if trust_attack:
-        say("robustly useful by PGD", upper.low > 0)
+    give("useful, not robust", upper.high <= 0)
+    give("robustly useful by PGD", upper.low > 0)
     if lower is not None:
-        say("robustly useful", lower.low > 0)
+        give("robustly useful", lower.low > 0)
     return verdict
 
 
@@ -166,13 +152,13 @@ def layer_robustness(
     *,
     epsilon: float,
     batch_size: int,
-    mesh: Mesh,
+    mesh: Mesh | None = None,
 ) -> float:
     """R(f) = E max ‖f(x′) − f(x)‖ / E ‖f(x₁) − f(x₂)‖ of all features f together.
 
     From the authors' answer to Nakano's response to the paper: how far an attack moves
     the layer, by PGD on `losses.feature_distance` from random starts, relative to how
-    far apart two of the images are in it (the mean over all pairs, at a price of N² D).
+    far apart two of the images are in it (the mean over all pairs, at a cost of N² D).
     Features are taken as they are, not normalised.
 
     Raises:
@@ -184,6 +170,7 @@ def layer_robustness(
     values = _values(probe, params, images, batch_size, mesh)
     if len(constant_units(values)) == values.shape[1]:
         refuse_constant(np.arange(values.shape[1]), values.shape[1])
+    mesh = mesh or devices.make_mesh()
     key, params = devices.copy(mesh, (key, params))
     moved = devices.map_examples(
         lambda *batch: probe.farthest(key, params, jnp.float32(epsilon), *batch),
@@ -202,12 +189,12 @@ def rows(measured: Measured, names: Sequence[str]) -> list[dict[str, Any]]:
             f"{len(names)} classes are named, {measured.sign.shape[1]} were measured."
         )
 
-    def estimate(name: str, found: Estimate, place: tuple[int, int]):
-        ends = zip(("", "_low", "_high"), found, strict=True)
+    def estimate(name: str, of: Estimate, place: tuple[int, int]):
+        ends = zip(("", "_low", "_high"), of, strict=True)
         return {name + end: float(a[place]) for end, a in ends}
 
     def row(i: int, k: int) -> dict[str, Any]:
-        found = {
+        numbers = {
             "feature": int(measured.units[i]),
             "class": names[k],
             "sign": int(measured.sign[i, k]),
@@ -215,17 +202,17 @@ def rows(measured: Measured, names: Sequence[str]) -> list[dict[str, Any]]:
             **estimate("gamma_attacked", measured.gamma_attacked, (i, k)),
         }
         if measured.gamma_certified is not None:
-            found |= estimate("gamma_certified", measured.gamma_certified, (i, k))
-        return found | {"verdict": VERDICTS[measured.verdict[i, k]]}
+            numbers |= estimate("gamma_certified", measured.gamma_certified, (i, k))
+        return numbers | {"verdict": VERDICTS[measured.verdict[i, k]]}
 
     return [row(i, k) for i, k in np.ndindex(measured.sign.shape)]
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> str:
+def table(entries: Sequence[Mapping[str, Any]]) -> str:
     """CSV of the "rows" of several measurements, each with its "network" and "seed"."""
     flat = [
         {"network": entry["network"], "seed": entry["seed"], **row}
-        for entry in found
+        for entry in entries
         for row in entry["rows"]
     ]
     stream = io.StringIO(newline="")
@@ -241,6 +228,7 @@ def _check_useful(useful: float) -> None:
 
 
 def _values(probe, params, images, batch_size, mesh) -> np.ndarray:
+    mesh = mesh or devices.make_mesh()
     params = devices.copy(mesh, params)
     return devices.map_examples(
         lambda x: probe.values(params, x), (images,), batch_size=batch_size, mesh=mesh

@@ -1,8 +1,8 @@
 """Linear features in the plane of robustness and usefulness, and two that mislead.
 
     train, test = data.load("digits")
-    found = features.plane(train, test, classes=(3, 8), epsilon=0.5)
-    found["ensemble"]["test"]  # {"robustness", "rho", "rho_low", ..., "gamma_high"}
+    goh = features.plane(train, test, classes=(3, 8), epsilon=0.5)
+    goh["ensemble"]["test"]  # {"robustness", "rho", "rho_low", ..., "gamma_high"}
 
 After Goh's response (https://distill.pub/2019/advex-bugs-discussion/response-3/), for
 two classes, y = ±1, and ℓ2. Both classes weigh the same, as in `nrf.features.rho`. Of
@@ -16,116 +16,26 @@ centred pixels x, with Σ = E xxᵀ and m = E yx, the linear feature aᵀx / ‖
 Two things follow. γ(ε) ‖a‖_Σ = aᵀm − ε‖a‖₂ is at most (‖m‖₂ − ε)‖a‖₂, which a = m
 reaches: beyond ε = ‖m‖₂, half the distance of the mean images, no linear feature is
 robust. And since ρ ≤ 1, a feature of r ≤ ε is not robust, however useful.
-
-Features are given by coordinates c [P] in the principal directions: a = Σᵢ cᵢ aᵢ.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from nrf.features.directions import (
+    Directions,
+    containment,
+    ensemble,
+    frontier,
+    principal,
+)
 from nrf.features.estimate import Estimate, Extremes, check_epsilon, gamma
 from nrf.features.extremes import linear, linear_extremes
 from nrf.features.measure import VERDICTS, judge
 from nrf.types import Dataset, check_images, check_labels
 
-# Pixels are float32 in [0, 1]: what varies less than this is their rounding.
-_ROUNDING = 1e-6
 # Directions measured at once; all of them would need ten times the images' memory.
 _CHUNK = 256
-
-
-class Directions(NamedTuple):
-    """P principal directions of two classes' images, by falling variance."""
-
-    centre: np.ndarray  # [D] the middle of the two mean images.
-    a: np.ndarray  # [P, D] orthonormal, each of the sign that makes it useful.
-    mean: np.ndarray  # [P] E[y aᵀx], at least 0: m in these coordinates.
-    variance: np.ndarray  # [P] E[(aᵀx)²], above 0: Σ is diagonal in them.
-
-    def coordinates(self, images: np.ndarray) -> np.ndarray:
-        """[N, P] aᵀx of images, in float64."""
-        x = images.reshape(len(images), -1) - self.centre
-        return np.asarray(linear(self.a, x))
-
-
-def principal(images: np.ndarray, y: np.ndarray) -> Directions:
-    """The directions in which `images` [N, H, W, C] with y [N] of ±1 vary.
-
-    P is at most D and at most N − 1. For 10,000 images of CIFAR-10 this takes 20 s on
-    two CPU cores and 1 GB: two copies of the images and four [D, D], in float64.
-
-    Raises:
-      ValueError: all pixels are constant, or both classes have the same mean image, so
-        that no linear feature is useful.
-    """
-    x = images.reshape(len(images), -1).astype(np.float64)
-    weight = 0.5 / np.where(y > 0, (y > 0).sum(), (y < 0).sum())
-    centre = weight @ x
-    x -= centre
-    signal = (weight * y) @ x
-    x *= np.sqrt(weight)[:, None]
-    variance, a = np.linalg.eigh(x.T @ x)
-    kept = np.flatnonzero(variance > _ROUNDING**2)[::-1]
-    if not len(kept):
-        raise ValueError("all pixels are constant; there is no direction to measure.")
-    if np.linalg.norm(signal) <= _ROUNDING:
-        raise ValueError(
-            "both classes have the same mean image; no linear feature is useful."
-        )
-    a = a.T[kept]
-    mean = a @ signal
-    return Directions(
-        centre, a * np.where(mean < 0, -1, 1)[:, None], np.abs(mean), variance[kept]
-    )
-
-
-def ensemble(directions: Directions, epsilon: float) -> np.ndarray:
-    """c [P] of Σ aᵢ over the directions of robustness ε or less, each of its sign.
-
-    ε is the threshold that needs no choice: in their span r ≤ ε for all features, so
-    that none is robust at ε, the sum included, however useful it becomes. Of directions
-    with γ(ε) ≤ 0 alone this is not true: two of r > ε can add up to a robust one.
-    """
-    return (np.sqrt(directions.variance) <= epsilon).astype(float)
-
-
-def containment(
-    directions: Directions, nonrobust: int, robust: int, alpha: float
-) -> np.ndarray:
-    """c [P] of (1 − α) a_nonrobust + α a_robust, of the directions so numbered.
-
-    Where a_nonrobust is useless, this is useful because of a_robust and not robust
-    because of a_nonrobust: a useful non-robust feature, made of none.
-
-    Raises:
-      ValueError: alpha is not in 0 .. 1.
-    """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be in 0 .. 1, got {alpha}.")
-    numbers = np.arange(len(directions.mean))
-    return (1 - alpha) * (numbers == nonrobust) + alpha * (numbers == robust)
-
-
-def frontier(directions: Directions, points: int = 30) -> np.ndarray:
-    """c [2 points + 2, P]: the most useful of all features as robust, by rising r.
-
-    These are a = (Σ + τI)⁻¹m. At τ = 0 it is the most useful feature of all; at τ = ∞
-    it is m. More robust ones come after m, and have τ from −∞ to minus the largest
-    variance, where a is the first direction, the most robust of all.
-
-    Why: let M = (1 − w)Σ + w s I with w > 0 and s the largest variance, so that M is
-    positive definite, and let a = M⁻¹m, of robustness r. With κ = w s / (w s + r²(1 −
-    w)), which is positive, M ∝ Σ − κ(Σ − r²I). Among all b of bᵀm = aᵀm, a has the
-    least bᵀMb, and b as robust as r have bᵀ(Σ − r²I)b ≥ 0 = aᵀ(Σ − r²I)a. So
-    bᵀΣb ≥ aᵀΣa: b is no more useful. τ is w s / (1 − w).
-    """
-    share = directions.variance / directions.variance[0]
-    to_m = np.geomspace(share[-1] / 100, 1, points)
-    beyond = 1 + np.geomspace(0.01, 1e3, points)
-    w = np.concatenate([[0], to_m, beyond])[:, None]
-    first = np.arange(len(share)) == 0
-    return np.vstack([directions.mean / (share + w * (1 - share)), first])
 
 
 def plane(
@@ -174,70 +84,103 @@ def plane(
       ValueError: bad images, labels, classes or epsilon; a class without two examples;
         images that do not vary, or whose classes have the same mean.
     """
-    check_epsilon(epsilon, "l2")
-    images, y = _two(train, classes, "training")
-    directions = principal(images, y)
-    measured = {"train": (directions.coordinates(images), y)}
-    images, y = _two(test, classes, "test")
-    if images[0].size != len(directions.centre):
-        raise ValueError(
-            f"training images have {len(directions.centre)} pixels and test images "
-            f"{images[0].size}; they must be alike."
-        )
-    measured["test"] = directions.coordinates(images), y
-
-    def place(c: np.ndarray, on: str) -> list[dict[str, Any]]:
-        return _points(c, *measured[on], epsilon, useful)
-
-    alone = []
-    z, y = measured["train"]
-    for start in range(0, z.shape[1], _CHUNK):
-        # In their own coordinates directions are unit vectors.
-        own = z[:, start : start + _CHUNK]
-        alone += _points(np.eye(own.shape[1]), own, y, epsilon, useful)
-
-    def made(c: np.ndarray, **of: Any) -> dict[str, Any]:
-        (here,), (there,) = place(c[None], "train"), place(c[None], "test")
-        verdict = there.pop("verdict")
-        return {**of, "train": _bare(here), "test": there, "verdict": verdict}
-
-    members = ensemble(directions, epsilon)
-    inside = np.flatnonzero(members)
-    robust = [i for i, one in enumerate(alone) if one["verdict"] == "robustly useful"]
-    found: dict[str, Any] = {"ensemble": None, "containment": None}
-    if len(inside):
-        best = max(alone[i]["rho"] for i in inside)
-        found["ensemble"] = made(members, members=len(inside), best_member=best)
-    if len(inside) and robust:
-        i = max(robust, key=lambda i: alone[i]["gamma"])
-        j = int(min(inside, key=lambda j: alone[j]["rho"]))
-        deviation = np.sqrt(directions.variance)
-        alpha = float(deviation[j] / (deviation[j] + deviation[i]))
-        c = containment(directions, j, i, alpha)
-        found["containment"] = made(c, robust=i, nonrobust=j, alpha=alpha)
-    edge = frontier(directions)
+    on = _samples(train, test, classes, epsilon, useful)
+    alone = on.alone()
     return {
         "classes": [train.names[k] for k in classes],
         "epsilon": epsilon,
         "useful": useful,
-        "pixels": len(directions.centre),
-        "images": {name: len(y) for name, (_, y) in measured.items()},
-        "limit": float(np.linalg.norm(directions.mean)),
+        "pixels": len(on.directions.centre),
+        "images": {name: len(y) for name, (_, y) in on.sets.items()},
+        "limit": float(np.linalg.norm(on.directions.mean)),
         "directions": alone,
-        "frontier": [
-            {"train": _bare(here), "test": _bare(there)}
-            for here, there in zip(
-                place(edge, "train"), place(edge, "test"), strict=True
-            )
-        ],
-        **found,
+        "frontier": on.frontier(),
+        "ensemble": on.ensemble(alone),
+        "containment": on.containment(alone),
     }
+
+
+class _Samples(NamedTuple):
+    """The images of both sets in coordinates z [N, P], with y [N], to measure on."""
+
+    sets: dict[str, tuple[np.ndarray, np.ndarray]]  # "train" and "test".
+    directions: Directions
+    epsilon: float
+    useful: float
+
+    def place(self, c: np.ndarray, on: str) -> list[dict[str, Any]]:
+        """Where the features c [F, P] are in the plane."""
+        return _points(c, *self.sets[on], self.epsilon, self.useful)
+
+    def alone(self) -> list[dict[str, Any]]:
+        """Where each direction is by itself, on the training images."""
+        z, y = self.sets["train"]
+        points = []
+        for start in range(0, z.shape[1], _CHUNK):
+            # In their own coordinates directions are unit vectors.
+            own = z[:, start : start + _CHUNK]
+            points += _points(np.eye(own.shape[1]), own, y, self.epsilon, self.useful)
+        return points
+
+    def frontier(self) -> list[dict[str, Any]]:
+        edge = frontier(self.directions)
+        points = zip(self.place(edge, "train"), self.place(edge, "test"), strict=True)
+        return [{"train": _bare(a), "test": _bare(b)} for a, b in points]
+
+    def ensemble(self, alone: list[dict[str, Any]]) -> dict[str, Any] | None:
+        members = ensemble(self.directions, self.epsilon)
+        inside = np.flatnonzero(members)
+        if not len(inside):
+            return None
+        best = max(alone[i]["rho"] for i in inside)
+        return self._made(members, members=len(inside), best_member=best)
+
+    def containment(self, alone: list[dict[str, Any]]) -> dict[str, Any] | None:
+        inside = np.flatnonzero(ensemble(self.directions, self.epsilon))
+        robust = [i for i, p in enumerate(alone) if p["verdict"] == "robustly useful"]
+        if not len(inside) or not robust:
+            return None
+        i = max(robust, key=lambda i: alone[i]["gamma"])
+        j = int(min(inside, key=lambda j: alone[j]["rho"]))
+        deviation = np.sqrt(self.directions.variance)
+        alpha = float(deviation[j] / (deviation[j] + deviation[i]))
+        c = containment(self.directions, j, i, alpha)
+        return self._made(c, robust=i, nonrobust=j, alpha=alpha)
+
+    def _made(self, c: np.ndarray, **of: Any) -> dict[str, Any]:
+        """A feature c [P] made of several directions, on both sets; judged on test."""
+        (here,), (there,) = self.place(c[None], "train"), self.place(c[None], "test")
+        verdict = there.pop("verdict")
+        return {**of, "train": _bare(here), "test": there, "verdict": verdict}
+
+
+def _samples(train, test, classes, epsilon, useful) -> _Samples:
+    """The arguments of `plane`, checked, in the training images' directions."""
+    check_epsilon(epsilon, "l2")
+    images, y = _two(train, classes, "training")
+    test_images, test_y = _two(test, classes, "test")
+    directions = principal(images, y)
+    if test_images[0].size != len(directions.centre):
+        raise ValueError(
+            f"training images have {len(directions.centre)} pixels and test images "
+            f"{test_images[0].size}; they must be alike."
+        )
+    sets = {
+        "train": (directions.coordinates(images), y),
+        "test": (directions.coordinates(test_images), test_y),
+    }
+    return _Samples(sets, directions, epsilon, useful)
 
 
 def _two(dataset: Dataset, classes: tuple[int, int], which: str) -> tuple:
     """Images of two classes, and y [N] of ±1."""
     check_images(dataset.images)
     check_labels(dataset.labels, dataset.num_classes)
+    if len(dataset.images) != len(dataset.labels):
+        raise ValueError(
+            f"there are {len(dataset.labels)} labels for {len(dataset.images)} {which} "
+            "images; each image needs one label."
+        )
     if len(set(classes)) != 2 or len(classes) != 2:
         raise ValueError(f"classes must be two different labels, got {classes}.")
     if not set(classes) <= set(range(dataset.num_classes)):

@@ -20,7 +20,7 @@ from nrf.theory.adversary import (
     vulnerability,
     worst_perturbation,
 )
-from nrf.theory.gaussian import Gaussian, inner_product, mle, nll, sample, weights
+from nrf.theory.gaussian import Gaussian, mle, nll, sample, weights
 from nrf.theory.linear import (
     accuracy,
     alignment,
@@ -47,7 +47,6 @@ __all__ = [
     "exact",
     "exact_robust_mle",
     "fit_robust_mle",
-    "inner_product",
     "mle",
     "multiplier",
     "nll",

@@ -64,12 +64,6 @@ def weights(g: Gaussian) -> jax.Array:
     return jnp.linalg.solve(g.cov, g.mean)
 
 
-def inner_product(g: Gaussian, a: jax.Array, b: jax.Array) -> jax.Array:
-    """⟨a, b⟩ = (a − μ)ᵀ Σ⁻¹ (b − μ) of a, b [D]: the metric that the model learns."""
-    check(g)
-    return (a - g.mean) @ jnp.linalg.solve(g.cov, b - g.mean)
-
-
 def check(g: Gaussian, epsilon: Any = 0.0) -> None:
     """Raises ValueError unless `g` is a Gaussian and `epsilon` a radius."""
     if g.mean.ndim != 1 or not jnp.issubdtype(g.mean.dtype, jnp.floating):

@@ -41,8 +41,8 @@ def answers(epsilon_train: float, epsilon_toward: float) -> dict[str, np.ndarray
     sigma, size = np.diag(variance), np.eye(len(mean))
 
     robust = mean / (variance + np.geomspace(1e-6, 1e3, 1000)[:, None])
-    found = theory.accuracy(gaussian(), jnp.float32(robust), epsilon_train)
-    best = robust[int(found.argmax())]
+    accuracies = theory.accuracy(gaussian(), jnp.float32(robust), epsilon_train)
+    best = robust[int(accuracies.argmax())]
     standard = mean / variance
 
     def matched(a: np.ndarray) -> np.ndarray:
