@@ -1,11 +1,23 @@
 """The paper's data sets: D_R and D_NR by feature matching, D_rand and D_det by attack.
 
+    D, key = Dataset(x, y, names), jax.random.key(0)
+    match = synthesize.make_robustify(
+        apply, lambda loss: attacks.pgd(loss, attacks.free(), steps=1000, step_size=0.1)
+    )
+    D_R = synthesize.robustify(key, match, robust_params, D)
+    towards = losses.negate(losses.cross_entropy(apply))
+    push = attacks.pgd(towards, attacks.l2(0.5), steps=100, step_size=0.1)
+    perturb = synthesize.make_mislabel(apply, push)
+    targets = synthesize.next_class(y, len(names))
+    D_det = synthesize.mislabel(key, perturb, standard_params, D, targets)
+
 `robustify` and `mislabel` run over a whole data set; a compiled program from a `make_`
-function is built once and serves any network of its architecture.
+function is built once and serves any network of its architecture. Networks may return
+plain logits, which are then their features.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +37,12 @@ from nrf.types import (
     Labels,
     Loss,
     Params,
-    check_images,
+    check_dataset,
     check_labels,
+    outputs,
 )
+
+_BATCH = 500  # Images at once, where nothing else is asked for.
 
 
 class Matched(NamedTuple):
@@ -36,8 +51,9 @@ class Matched(NamedTuple):
     images: np.ndarray  # [M, H, W, C]
     labels: np.ndarray  # [M] those of the images whose features were matched
     indices: np.ndarray  # [M] where these stand in the original set
-    start_distance: np.ndarray  # [M] ‖g(start) − g(x)‖₂
-    final_distance: np.ndarray  # [M] ‖g(image) − g(x)‖₂
+    # [M] ‖g(start) − g(x)‖₂ and ‖g(image) − g(x)‖₂, or another distance of features.
+    start_distance: np.ndarray
+    final_distance: np.ndarray
 
 
 class Mislabelled(NamedTuple):
@@ -45,7 +61,7 @@ class Mislabelled(NamedTuple):
 
     images: np.ndarray  # [N, H, W, C]
     labels: np.ndarray  # [N] the targets
-    reached: np.ndarray  # [N] whether the attacked network says the target
+    reached: np.ndarray  # [N] whether the attacked network predicts the target
 
 
 def random_targets(key: Key, labels: Labels, num_classes: int) -> Labels:
@@ -58,15 +74,22 @@ def next_class(labels: Labels, num_classes: int) -> Labels:
     return (labels + 1) % num_classes
 
 
-def make_robustify(apply: Apply, attack_on: Callable[[Loss], Attack]) -> Callable:
+def make_robustify(
+    apply: Callable[[Params, Images], Any],
+    attack_on: Callable[[Loss], Attack],
+    distance_on: Callable[[Apply], Loss] = feature_distance,
+) -> Callable:
     """Feature matching (section 3.1), compiled, for `robustify`.
 
     Args:
       apply: The network; its features are matched.
       attack_on: Makes the attack from the loss it climbs, e.g.
         lambda loss: pgd(loss, free(), steps=1000, step_size=0.1).
+      distance_on: Makes the distance from `apply`, as in `nrf.losses`: of the features
+        at (params, x) to given features [B, D], one value for each image.
     """
-    distance = feature_distance(apply)
+    apply = outputs(apply)
+    distance = distance_on(apply)
 
     def closeness(params, x, features):
         return -distance(params, x, features)
@@ -90,8 +113,8 @@ def robustify(
     *,
     start: Literal["image", "noise"] = "image",
     copies: int = 1,
-    batch_size: int,
-    mesh: Mesh,
+    batch_size: int | None = None,
+    mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
 ) -> Matched:
     """Images with the features of x as `params` sees them, started elsewhere.
@@ -103,41 +126,52 @@ def robustify(
       start: "image": another random image of the set, whatever its label; "noise":
         clip(0.5 + N(0, 1) / 20), the authors' library's start.
       copies: Times that every image is matched, each from another start.
+      batch_size: Images at once; by default 500, or fewer if there are.
+      mesh: The devices, from `devices.make_mesh`; all of them by default.
+      tick: Called with the number of newly finished examples.
 
     Raises:
-      ValueError: images outside [0, 1]; fewer than two images to start from.
+      ValueError: bad images or labels, another `start`, no copies, or fewer than two
+        images to start from.
     """
-    check_images(dataset.images)
+    dataset = _checked(dataset)
     total = len(dataset.images)
+    if start not in ("image", "noise"):
+        raise ValueError(f"start must be 'image' or 'noise', got {start!r}.")
     if start == "image" and total < 2:
         raise ValueError(f"starting at another image needs two or more, got {total}.")
+    if not isinstance(copies, int) or copies < 1:
+        raise ValueError(f"copies must be a whole number above 0, got {copies}.")
+    mesh = mesh or devices.make_mesh()
     key_start, key_attack = jax.random.split(key)
     key_attack, params = devices.copy(mesh, (key_attack, params))
     runs = np.arange(copies * total)
     indices = runs % total
-    if start == "image":
-        # Uniform over the other N − 1 images: those from i on are moved up by one.
-        others = np.asarray(
-            jax.random.randint(key_start, (copies * total,), 0, total - 1)
-        )
-        others = others + (others >= indices)
-        starts = dataset.images[others]
-    else:
-        shape = (copies * total, *dataset.images.shape[1:])
-        noise = 0.5 + jax.random.normal(key_start, shape) / 20
-        starts = np.clip(np.asarray(noise), 0, 1)
+    starts = _starts(key_start, dataset.images, indices, start)
     images, before, after = devices.map_examples(
         lambda *batch: match(key_attack, params, *batch),
         (runs, starts, dataset.images[indices]),
-        batch_size=batch_size,
+        batch_size=_batch_size(batch_size, len(runs), mesh),
         mesh=mesh,
         tick=tick,
     )
     return Matched(images, dataset.labels[indices], indices, before, after)
 
 
-def make_mislabel(apply: Apply, attack: Attack) -> Callable:
+def _starts(key, images, indices, start) -> np.ndarray:
+    """Where the matching of the images at `indices` [M] starts, [M, H, W, C]."""
+    if start == "noise":
+        shape = (len(indices), *images.shape[1:])
+        noise = 0.5 + jax.random.normal(key, shape) / 20
+        return np.clip(np.asarray(noise), 0, 1)
+    # Uniform over the other N − 1 images: those from i on are moved up by one.
+    others = np.asarray(jax.random.randint(key, indices.shape, 0, len(images) - 1))
+    return images[others + (others >= indices)]
+
+
+def make_mislabel(apply: Callable[[Params, Images], Any], attack: Attack) -> Callable:
     """A targeted attack (one that climbs a negated loss), compiled, for `mislabel`."""
+    apply = outputs(apply)
 
     def perturb(key, params, indices, x, labels, targets) -> tuple[Images, jax.Array]:
         x_adv = attack(example_keys(key, indices), params, x, targets)
@@ -146,9 +180,10 @@ def make_mislabel(apply: Apply, attack: Attack) -> Callable:
     return jax.jit(perturb)
 
 
-def make_isolate(apply: Apply, attack: Attack) -> Callable:
+def make_isolate(apply: Callable[[Params, Images], Any], attack: Attack) -> Callable:
     """Like `make_mislabel`, with an attack that climbs a negated
     `losses.disentangled`: its params, and the pair (t, y)."""
+    apply = outputs(apply)
 
     def perturb(key, params, indices, x, labels, targets) -> tuple[Images, jax.Array]:
         x_adv = attack(example_keys(key, indices), params, x, (targets, labels))
@@ -164,26 +199,54 @@ def mislabel(
     dataset: Dataset,
     targets: np.ndarray,
     *,
-    batch_size: int,
-    mesh: Mesh,
+    batch_size: int | None = None,
+    mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
 ) -> Mislabelled:
     """Images pushed towards `targets` [N], and labelled so (section 3.2).
 
+    Args:
+      perturb: From `make_mislabel` or `make_isolate`.
+      targets: One for each image, from `random_targets`, `next_class` or elsewhere.
+      batch_size, mesh, tick: As of `robustify`.
+
     Raises:
-      ValueError: images outside [0, 1] or targets out of range.
+      ValueError: bad images or labels; targets out of range, or another number of them.
     """
-    check_images(dataset.images)
+    dataset, targets = _checked(dataset), np.asarray(targets)
+    if targets.shape != dataset.labels.shape:
+        raise ValueError(
+            f"targets must be [{len(dataset.labels)}], one for each image, got shape "
+            f"{targets.shape}."
+        )
     check_labels(targets, dataset.num_classes)
+    mesh = mesh or devices.make_mesh()
     key, params = devices.copy(mesh, (key, params))
     images, reached = devices.map_examples(
         lambda *batch: perturb(key, params, *batch),
         (np.arange(len(targets)), dataset.images, dataset.labels, targets),
-        batch_size=batch_size,
+        batch_size=_batch_size(batch_size, len(targets), mesh),
         mesh=mesh,
         tick=tick,
     )
     return Mislabelled(images, targets, reached)
+
+
+def _checked(dataset: Dataset) -> Dataset:
+    """The data set in NumPy, if its images and labels are valid."""
+    images, labels = np.asarray(dataset.images), np.asarray(dataset.labels)
+    dataset = Dataset(images, labels, dataset.names)
+    check_dataset(dataset)
+    return dataset
+
+
+def _batch_size(asked: int | None, total: int, mesh: Mesh) -> int:
+    """What is asked for; or as many as there are, up to `_BATCH`."""
+    if asked is None:
+        return -(-min(_BATCH, total) // mesh.size) * mesh.size
+    if asked < 1:
+        raise ValueError(f"batch_size must be at least 1, got {asked}.")
+    return asked
 
 
 @jax.jit

@@ -97,9 +97,77 @@ class RobustifyTest(parameterized.TestCase):
         )
         np.testing.assert_allclose(made.images, expected.images, atol=1e-5)
 
-    def test_one_image_has_no_other(self):
-        with self.assertRaisesRegex(ValueError, "two or more, got 1"):
-            robustify(data=dataset(1))
+    @parameterized.parameters(
+        (dict(start="foo"), "start must be 'image' or 'noise', got 'foo'"),
+        (dict(copies=0), "copies must be a whole number above 0, got 0"),
+        (dict(copies=2.5), "copies must be a whole number above 0, got 2.5"),
+        (dict(batch_size=0), "batch_size must be at least 1, got 0"),
+        (dict(data=dataset(1)), "two or more, got 1"),
+        (dict(data=dataset()._replace(labels=np.zeros(5, "i"))), "5 labels for 12"),
+    )
+    def test_refuses(self, options, message):
+        with self.assertRaisesRegex(ValueError, message):
+            robustify(**options)
+
+    def test_another_distance_is_lowered_and_told(self):
+        def distance_on(apply):
+            def distance(params, x, features):
+                return 3 + jnp.sum(jnp.abs(apply(params, x).features - features), 1)
+
+            return distance
+
+        def attack_on(loss):
+            return attacks.pgd(loss, attacks.free(), steps=60, step_size=0.05)
+
+        match = synthesize.make_robustify(MODEL.apply, attack_on, distance_on)
+        made = robustify(match=match)
+        features = [
+            MODEL.apply(params(), x).features for x in (made.images, dataset().images)
+        ]
+        expected = 3 + np.abs(features[0] - features[1]).sum(1)
+        np.testing.assert_allclose(made.final_distance, expected, rtol=1e-3)
+        # Not all goes: a dead unit has no gradient.
+        left = (made.final_distance - 3) / (made.start_distance - 3)
+        self.assertLess(left.mean(), 0.5)
+
+
+class ArraysTest(parameterized.TestCase):
+    """A user's arrays and plain function; no devices, no batches."""
+
+    def test_the_sets_of_a_plain_function(self):
+        x, y = jnp.asarray(dataset().images), jnp.arange(12) % 3
+        matrix = jax.random.normal(jax.random.key(5), (16, 3)) / 4
+
+        def apply(params, x):
+            return (x - 0.5).reshape(len(x), -1) @ params
+
+        def attack_on(loss):
+            return attacks.pgd(loss, attacks.free(), steps=200, step_size=0.02)
+
+        data = Dataset(x, y, ("a", "b", "c"))
+        match = synthesize.make_robustify(apply, attack_on)
+        made = synthesize.robustify(key(), match, matrix, data)
+        # The features are the logits, and matched where pixels leave room for it.
+        self.assertLess(np.median(made.final_distance), 0.05)
+        np.testing.assert_allclose(
+            made.final_distance,
+            np.linalg.norm(apply(matrix, made.images) - apply(matrix, x), axis=1),
+            atol=1e-4,
+        )
+
+        def towards(params, x, y):
+            return jnp.take_along_axis(apply(params, x), y[:, None], 1)[:, 0]
+
+        push = attacks.pgd(towards, attacks.l2(0.5), steps=1, step_size=0.5)
+        perturb = synthesize.make_mislabel(apply, push)
+        targets = synthesize.next_class(y, 3)
+        made = synthesize.mislabel(key(), perturb, matrix, data, targets)
+        np.testing.assert_array_equal(made.labels, (np.arange(12) + 1) % 3)
+        # One step along the target's column, which is its gradient.
+        column = np.asarray(matrix.T)[made.labels].reshape(12, 4, 4, 1)
+        column /= np.linalg.norm(column, axis=(1, 2), keepdims=True)
+        expected = np.clip(dataset().images + 0.5 * column, 0, 1)
+        np.testing.assert_allclose(made.images, expected, atol=1e-5)
 
 
 class MislabelTest(parameterized.TestCase):
@@ -140,6 +208,11 @@ class MislabelTest(parameterized.TestCase):
     def test_refuses_targets_out_of_range(self):
         with self.assertRaisesRegex(ValueError, "labels must be in 0 .. 2"):
             self.mislabel(np.full(12, 3, np.int32))
+
+    def test_refuses_another_number_of_targets(self):
+        message = r"targets must be \[12\], one for each image, got shape \(5,\)"
+        with self.assertRaisesRegex(ValueError, message):
+            self.mislabel(np.zeros(5, np.int32))
 
     def test_next_class_is_a_fixed_permutation_without_fixed_points(self):
         labels = np.arange(10, dtype=np.int32)
