@@ -103,7 +103,7 @@ def published(net, norm, epsilon, *, steps, targets, queries, seed):
 
 @functools.cache
 def ours(apply, norm, classes, *, steps, targets, queries):
-    components = attacks.standard(
+    components = attacks.autoattack(
         apply,
         getattr(attacks, norm),
         classes,
@@ -240,7 +240,7 @@ def whole_sequence(case, norm, epsilon, rounds):
     """AutoAttack's standard version as a whole, with its published settings."""
     chain = sequence.make_programs(
         case.apply,
-        attacks.standard(case.apply, getattr(attacks, norm), case.set.num_classes),
+        attacks.autoattack(case.apply, getattr(attacks, norm), case.set.num_classes),
     )
     withstood = {}
 

@@ -65,9 +65,8 @@ def make_step(
     """One update on a batch, as a pure function step(key, state, x, y).
 
     Args:
-      attack: Finds the images x_adv that the objective descends at; it should climb
-        `objective.climb`, and sees the network with its running statistics. None:
-        x_adv is x.
+      attack: Finds the images x_adv to descend at, and should climb `objective.climb`;
+        it sees the network with its running statistics. None: x_adv is x.
       objective: None: `losses.Madry`, the cross-entropy at x_adv.
       augment: Changes the images before anything else sees them.
 
@@ -80,9 +79,7 @@ def make_step(
     """
     objective = objective or Madry()(model)
 
-    def train(params, x):
-        made, params = model.train(params, x)
-        return as_output(made, x), params
+    train = _full(model.train)
 
     def step(key, state, x, y):
         key_augment, key_attack = jax.random.split(jax.random.fold_in(key, state.step))
@@ -117,6 +114,16 @@ def make_step(
         return state, Metrics(value, accuracy)
 
     return step
+
+
+def _full(train):
+    """`train` of a model that may return plain logits, returning an Output."""
+
+    def full(params, x):
+        made, params = train(params, x)
+        return as_output(made, x), params
+
+    return full
 
 
 def make_update(step: Step) -> Callable:

@@ -2,25 +2,29 @@
 
     loss = losses.cross_entropy(model.apply)
     attack = jax.jit(attacks.pgd(loss, attacks.l2(0.5), steps=7, step_size=0.1))
-    x_adv = attack(keys, params, x, y)
+    x_adv = attack(key, params, x, y)
+
+With one key, random draws depend on an example's place in its batch. Keys for each
+example, `attacks.example_keys(key, indices)`, make them independent of batches.
 
 Attacks climb `loss(params, x, y)`, one value per example. A targeted attack climbs
 `losses.negate(loss)` with the target as y; feature matching climbs
 `losses.negate(losses.feature_distance(model.apply))` in `attacks.free()`.
 
 `pgd` is the paper's attack. `apgd`, `fab` and `square` have no step size to be wrong
-about, and `standard` is AutoAttack's sequence of them, which `nrf.suite` runs; `eot`
-and `transfer` make attacks of others.
+about, and `autoattack` is the published sequence of them, which
+`nrf.evaluate.sequence` runs; `eot` and `transfer` make attacks of others.
 
 Pixels are in [0, 1], and so are `epsilon` and `step_size`: the common linf ball is
 8 / 255, not 8.
 """
 
 from nrf.attacks.apgd import apgd
-from nrf.attacks.autoattack import Component, standard, targeted, worst_case
+from nrf.attacks.autoattack import Component, autoattack, targeted, worst_case
 from nrf.attacks.eot import eot, transfer
 from nrf.attacks.fab import fab, smallest
-from nrf.attacks.pgd import example_keys, pgd
+from nrf.attacks.inputs import example_keys
+from nrf.attacks.pgd import pgd
 from nrf.attacks.square import square
 from nrf.attacks.threat import Threat, free, l1, l2, linf
 
@@ -28,6 +32,7 @@ __all__ = [
     "Component",
     "Threat",
     "apgd",
+    "autoattack",
     "eot",
     "example_keys",
     "fab",
@@ -38,7 +43,6 @@ __all__ = [
     "pgd",
     "smallest",
     "square",
-    "standard",
     "targeted",
     "transfer",
     "worst_case",

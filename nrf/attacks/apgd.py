@@ -11,12 +11,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nrf.attacks.pgd import better, check_restarts, restarted, two_values
+from nrf.attacks.inputs import check_count, make_gradient
+from nrf.attacks.pgd import better, check_restarts, restarted
 from nrf.attacks.threat import Threat, land, sparse_sign
 from nrf.losses import Judged
 from nrf.types import Attack, Images, Loss
@@ -37,7 +37,7 @@ class _Point(NamedTuple):
 class _Walk(NamedTuple):
     """What one step hands to the next."""
 
-    x: Images
+    x_adv: Images
     previous: Images
     value: jax.Array  # [B] of `previous`
     best: _Point
@@ -53,11 +53,11 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     """
     # In hundredths, because ⌈ ⌉ of sums of binary fractions would be one off.
     before, p = 0, 22
-    found = []
+    steps_after = []
     while p <= 100:
-        found.append(-(-p * steps // 100))
+        steps_after.append(-(-p * steps // 100))
         before, p = p, p + max(p - before - 3, 6)
-    return tuple(sorted(set(found)))
+    return tuple(sorted(set(steps_after)))
 
 
 def apgd(
@@ -93,11 +93,35 @@ def apgd(
       attack(keys, params, x, y) -> x_adv, as for `pgd`.
 
     Raises:
-      ValueError: a bad option here; bad images when the attack is called.
+      ValueError: a bad option here; a bad batch when the attack is called.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}.")
+    check_count("steps", steps)
     check_restarts(random_start, restarts)
+    counts = _steps_in_balls(steps, threat, wider)
+    balls = *wider, threat
+    rule: Any = _Sparsity if threat.norm == "l1" else _Halving
+
+    def climb(keys, params, x, y):
+        gradient = make_gradient(loss, params, y)
+        start = jnp.clip(x + balls[0].sample(keys, x), 0, 1) if random_start else x
+        lowest = jnp.full_like(x[:, 0, 0, 0], -jnp.inf)
+        for number, (ball, count) in enumerate(zip(balls, counts, strict=True)):
+            if number:
+                start = land(ball, x, start - x)
+            best = _Point(start, jnp.zeros_like(x), lowest)
+            moved = wider and (number or random_start)
+            state = rule.init(ball, x, start if moved else None)
+            # Nothing before the start that it could be a rise from.
+            walk = _Walk(start, start, -lowest, best, (x, lowest), state)
+            walk = _all_steps(gradient, ball, x, walk, count)
+            start = walk.best.x
+        return walk.judged
+
+    return restarted(climb, random_start=random_start, restarts=restarts)
+
+
+def _steps_in_balls(steps, threat, wider):
+    """How many steps are taken in each ball; ValueError if some get none."""
     if threat.norm is None:
         raise ValueError(
             "apgd takes its step size from the radius of a ball: use linf, l2 or l1."
@@ -111,53 +135,35 @@ def apgd(
             f"{steps} steps are too few for {len(wider)} wider balls: of {first} steps "
             "in each of them none are left for the ball itself."
         )
-    balls = *wider, threat
-    rule: Any = _Sparsity if threat.norm == "l1" else _Halving
+    return counts
 
-    def climb(keys, params, x, y):
-        def total(x):
-            values, judged = two_values(loss(params, x, y))
-            chex.assert_shape([values, judged], (len(x),))
-            # The sum keeps an example's gradient independent of its batch.
-            return jnp.sum(values), (values, judged)
 
-        gradient = jax.grad(total, has_aux=True)
+def _all_steps(gradient, threat, x, walk, count):
+    """The walk after `count` steps in one ball, and one look more at the last image."""
+    # The steps since the last checkpoint at checkpoints, 0 elsewhere.
+    due = np.zeros(count + 1, np.float32)
+    at = walk.rule.checkpoints(count)
+    due[list(at)] = np.diff(at, prepend=0)
+    step = functools.partial(_step, gradient, threat, x)
+    walk, _ = jax.lax.scan(step, walk, (np.arange(count + 1), due))
+    return walk
 
-        def step(threat, walk, now):
-            slope, (value, judged) = gradient(walk.x)
-            here = _Point(walk.x, slope, value)
-            kept = better(walk.judged, walk.x, judged)
-            best = _where(value > walk.best.value, here, walk.best)
-            back, state = walk.rule.update(threat, x, value > walk.value, best, now[1])
-            here = _where(back, best, here)
-            to = state.step(threat, x, here.x, here.slope)
-            if rule is _Halving:
-                # The first step has none before it to repeat.
-                alpha = jnp.where(now[0] == 0, 1, _ALPHA).astype(x.dtype)
-                d = alpha * (to - here.x) + (1 - alpha) * (here.x - walk.previous)
-                to = land(threat, x, here.x - x + d)
-            return _Walk(to, here.x, here.value, best, kept, state), None
 
-        start = jnp.clip(x + balls[0].sample(keys, x), 0, 1) if random_start else x
-        lowest = jnp.full_like(x[:, 0, 0, 0], -jnp.inf)
-        for number, (ball, count) in enumerate(zip(balls, counts, strict=True)):
-            if number:
-                start = land(ball, x, start - x)
-            best = _Point(start, jnp.zeros_like(x), lowest)
-            moved = wider and (number or random_start)
-            state = rule.init(ball, x, start if moved else None)
-            # Nothing before the start that it could be a rise from.
-            walk = _Walk(start, start, -lowest, best, (x, lowest), state)
-            # The steps since the last checkpoint at checkpoints, 0 elsewhere.
-            due = np.zeros(count + 1, np.float32)
-            at = rule.checkpoints(count)
-            due[list(at)] = np.diff(at, prepend=0)
-            each = functools.partial(step, ball)
-            walk, _ = jax.lax.scan(each, walk, (np.arange(count + 1), due))
-            start = walk.best.x
-        return walk.judged
-
-    return restarted(climb, random_start=random_start, restarts=restarts)
+def _step(gradient, threat, x, walk, now):
+    number, since = now
+    slope, (value, judged) = gradient(walk.x_adv)
+    here = _Point(walk.x_adv, slope, value)
+    kept = better(walk.judged, walk.x_adv, judged)
+    best = _where(value > walk.best.value, here, walk.best)
+    back, rule = walk.rule.update(threat, x, value > walk.value, best, since)
+    here = _where(back, best, here)
+    to = rule.step(threat, x, here.x, here.slope)
+    if isinstance(rule, _Halving):
+        # The first step has none before it to repeat.
+        alpha = jnp.where(number == 0, 1, _ALPHA).astype(x.dtype)
+        d = alpha * (to - here.x) + (1 - alpha) * (here.x - walk.previous)
+        to = land(threat, x, here.x - x + d)
+    return _Walk(to, here.x, here.value, best, kept, rule), None
 
 
 class _Halving(NamedTuple):

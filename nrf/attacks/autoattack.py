@@ -3,8 +3,8 @@
     loss = losses.margin(model.apply)
     attack = attacks.worst_case([first, second], loss)
 
-`nrf.suite` runs a sequence of attacks over a data set, each only on the examples that
-withstood those before.
+`nrf.evaluate.sequence` runs a sequence of attacks over a data set, each only on the
+examples that withstood those before.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +16,11 @@ import jax.numpy as jnp
 from nrf import losses
 from nrf.attacks.apgd import apgd
 from nrf.attacks.fab import fab
+from nrf.attacks.inputs import batch_keys, check_batch, check_count, fold_each
 from nrf.attacks.pgd import better
 from nrf.attacks.square import square
 from nrf.attacks.threat import Threat
-from nrf.types import Apply, Attack, Labels, Loss
+from nrf.types import Apply, Attack, Labels, Loss, outputs
 
 
 class Component(NamedTuple):
@@ -40,10 +41,11 @@ def worst_case(attacks: Sequence[Attack], judge: Loss) -> Attack:
     """
 
     def attack(keys, params, x, y):
+        check_batch(x, y)
+        keys = batch_keys(keys, x)
         best = x, judge(params, x, y)
         for number, one in enumerate(attacks):
-            own = jax.vmap(lambda key, n=number: jax.random.fold_in(key, n))(keys)
-            x_adv = one(own, params, x, y)
+            x_adv = one(fold_each(keys, number), params, x, y)
             best = _unless_broken(best, x_adv, judge(params, x_adv, y))
         return jax.lax.stop_gradient(best[0])
 
@@ -66,7 +68,10 @@ def towards(apply: Apply, attack: Attack, rank: int | jax.Array) -> Attack:
     The target t is the `likeliest` wrong class of that rank at x; `rank` may be traced.
     """
 
+    apply = outputs(apply)
+
     def untargeted(keys, params, x, y):
+        check_batch(x, y)
         targets = likeliest(apply(params, x).logits, y, rank)
         return attack(keys, params, x, (targets, y))
 
@@ -83,11 +88,12 @@ def targeted(apply: Apply, attack: Attack, *, targets: int) -> Attack:
     Raises:
       ValueError: no targets; when called, more than the wrong classes.
     """
-    if targets < 1:
-        raise ValueError(f"targets must be at least 1, got {targets}.")
-    margin = losses.margin(apply)
+    check_count("targets", targets)
+    apply, margin = outputs(apply), losses.margin(apply)
 
     def untargeted(keys, params, x, y):
+        check_batch(x, y)
+        keys = batch_keys(keys, x)
         logits = apply(params, x).logits
         if targets >= logits.shape[-1]:
             raise ValueError(
@@ -96,7 +102,7 @@ def targeted(apply: Apply, attack: Attack, *, targets: int) -> Attack:
             )
 
         def one(best, rank):
-            own = jax.vmap(lambda key: jax.random.fold_in(key, rank))(keys)
+            own = fold_each(keys, rank)
             x_adv = attack(own, params, x, (likeliest(logits, y, rank), y))
             return _unless_broken(best, x_adv, margin(params, x_adv, y)), None
 
@@ -107,7 +113,7 @@ def targeted(apply: Apply, attack: Attack, *, targets: int) -> Attack:
     return untargeted
 
 
-def standard(
+def autoattack(
     apply: Apply,
     threat: Callable[[float | jax.Array], Threat],
     num_classes: int,
@@ -133,20 +139,31 @@ def standard(
     Raises:
       ValueError: fewer than two classes; targets, steps or queries below 1.
     """
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}.")
-    if targets < 1:
-        raise ValueError(f"targets must be at least 1, got {targets}.")
+    check_count("num_classes", num_classes, least=2)
+    check_count("targets", targets)
     wide = threat(1.0).norm == "l1"
     rounds = min(targets, num_classes - 1)
+    cross_entropy_at, dlr_at = _auto_pgd(apply, threat, steps, wide)
+    fab_at, square_at = _others(apply, threat, steps, queries)
+    components = (
+        Component("apgd-ce", cross_entropy_at, 5 if wide else 1),
+        Component("apgd-t", dlr_at, min(rounds, 5) if wide else rounds),
+        Component("fab-t", fab_at, rounds),
+        Component("square", square_at),
+    )
+    for component in components:
+        # Built once, so that bad options are refused here and not in a program.
+        component.attack_at(0.5, 0)
+    return components
 
-    def judged(loss):
-        # Whatever is climbed: an image counts when the network is wrong about it.
-        return losses.judged(apply, loss, losses.margin)
+
+def _auto_pgd(apply, threat, steps, wide):
+    """Both Auto-PGDs, as functions of radius and round."""
 
     def auto_pgd(loss, epsilon):
         return apgd(
-            judged(loss),
+            # Whatever is climbed: an image counts when the network is wrong about it.
+            losses.judged(apply, loss, losses.margin),
             threat(epsilon),
             steps=steps,
             random_start=True,
@@ -159,8 +176,14 @@ def standard(
     def dlr_at(epsilon, rank):
         return towards(apply, auto_pgd(losses.targeted_dlr, epsilon), rank)
 
+    return cross_entropy_at, dlr_at
+
+
+def _others(apply, threat, steps, queries):
+    """FAB and Square, as functions of radius and round."""
+
     def fab_at(epsilon, rank):
-        loss = judged(losses.targeted_margin)
+        loss = losses.judged(apply, losses.targeted_margin, losses.margin)
         return towards(apply, fab(loss, threat(epsilon), steps=steps), rank)
 
     def square_at(epsilon, _):
@@ -172,16 +195,7 @@ def standard(
             schedule=max(queries, 10_000),
         )
 
-    found = (
-        Component("apgd-ce", cross_entropy_at, 5 if wide else 1),
-        Component("apgd-t", dlr_at, min(rounds, 5) if wide else rounds),
-        Component("fab-t", fab_at, rounds),
-        Component("square", square_at),
-    )
-    for component in found:
-        # Built once, so that bad options are refused here and not in a program.
-        component.attack_at(0.5, 0)
-    return found
+    return fab_at, square_at
 
 
 def _unless_broken(best, x_adv, values):

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nrf.attacks.inputs import batch_keys, check_count, fold_each
 from nrf.types import Attack, Images, Keys, Loss, Params
 
 # loss(keys, params, x, y) -> [B], random by its keys [B].
@@ -36,10 +37,10 @@ def eot(
     Raises:
       ValueError: there are no samples.
     """
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}.")
+    check_count("samples", samples)
 
     def on_expectation(keys, params, x, y):
+        keys = batch_keys(keys, x)
         keys, own = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
 
         def mean(params, x, y):
@@ -47,8 +48,7 @@ def eot(
             drawn = jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys))
 
             def one(sample):
-                fold = jax.vmap(lambda key: jax.random.fold_in(key, sample))
-                return loss(fold(drawn), params, x, labels)
+                return loss(fold_each(drawn, sample), params, x, labels)
 
             # One after the other, so that a sample costs time and not memory.
             return jnp.mean(jax.lax.map(one, jnp.arange(samples)), 0)

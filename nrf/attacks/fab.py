@@ -8,17 +8,22 @@ https://arxiv.org/abs/1907.02044, in the targeted form of
 https://arxiv.org/abs/2003.01690: the boundary is that of one difference of logits.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from nrf.attacks.pgd import two_values
+from nrf.attacks.inputs import (
+    check_batch,
+    check_count,
+    make_gradient,
+    two_values,
+)
 from nrf.attacks.threat import Threat, bracket, length
 from nrf.losses import Judged
-from nrf.types import Attack, Images, Loss, Params, check_images
+from nrf.types import Attack, Images, Loss, Params
 
 _OVERSHOOT = 1.05  # η: steps go this much further than to the linear boundary.
 _BACK = 0.9  # β: wrong images are moved towards x, to this share of their distance.
@@ -58,54 +63,21 @@ def smallest(
       was found, x and infinity. No random numbers are used.
 
     Raises:
-      ValueError: a bad option here; bad images when it is called.
+      ValueError: a bad option here; a bad batch when it is called.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}.")
-    if halvings < 0:
-        raise ValueError(f"halvings must be at least 0, got {halvings}.")
+    check_count("steps", steps)
+    check_count("halvings", halvings, least=0)
     if threat.norm is None:
         raise ValueError("a smallest perturbation needs a norm: use linf, l2 or l1.")
 
     def find(params, x, y):
-        check_images(x)
-        chex.assert_equal_shape_prefix([x, *jax.tree.leaves(y)], 1)
-
-        def total(x):
-            values, judged = two_values(loss(params, x, y))
-            chex.assert_shape([values, judged], (len(x),))
-            # The sum keeps an example's gradient independent of its batch.
-            return jnp.sum(values), (values, judged)
-
-        gradient = jax.grad(total, has_aux=True)
-
-        def step(carry, _):
-            x_adv, kept, distance = carry
-            slope, (value, judged) = gradient(x_adv)
-            wrong = judged > 0
-            nearer = wrong & (length(threat, x_adv - x) < distance)
-            kept = jnp.where(_images(nearer), x_adv, kept)
-            distance = jnp.where(nearer, length(threat, x_adv - x), distance)
-            here = jnp.where(_images(wrong), x + _BACK * (x_adv - x), x_adv)
-            # Both at once, from `here` and from x, to the tangent at x_adv.
-            from_both = jnp.concatenate([here, x])
-            tangent = jnp.concatenate([value, value]) + jnp.sum(
-                jnp.concatenate([slope * (here - x_adv), slope * (x - x_adv)]),
-                (1, 2, 3),
-            )
-            slopes = jnp.concatenate([slope, slope])
-            d = cross(threat.norm, from_both, slopes, -tangent)
-            d_here, d_x = jnp.split(_OVERSHOOT * d, 2)
-            near, far = length(threat, d_here), length(threat, d_x)
-            bias = _images(jnp.minimum(near / jnp.maximum(near + far, 1e-12), _BIAS))
-            to = (1 - bias) * (here + d_here) + bias * (x + d_x)
-            return (jnp.clip(to, 0, 1), kept, distance), None
-
+        check_batch(x, y)
+        step = functools.partial(_step, make_gradient(loss, params, y), threat, x)
         infinite = jnp.full_like(x[:, 0, 0, 0], jnp.inf)
         (_, kept, distance), _ = jax.lax.scan(step, (x, x, infinite), length=steps + 1)
         kept = _search(loss, params, x, y, kept, halvings)
-        found = jnp.isfinite(distance)
-        return kept, jnp.where(found, length(threat, kept - x), jnp.inf)
+        near = length(threat, kept - x)
+        return kept, jnp.where(jnp.isfinite(distance), near, jnp.inf)
 
     return find
 
@@ -130,6 +102,29 @@ def fab(
         )
 
     return attack
+
+
+def _step(gradient, threat, x, carry, _):
+    x_adv, kept, distance = carry
+    slope, (value, judged) = gradient(x_adv)
+    wrong = judged > 0
+    nearer = wrong & (length(threat, x_adv - x) < distance)
+    kept = jnp.where(_images(nearer), x_adv, kept)
+    distance = jnp.where(nearer, length(threat, x_adv - x), distance)
+    here = jnp.where(_images(wrong), x + _BACK * (x_adv - x), x_adv)
+    # Both at once, from `here` and from x, to the tangent at x_adv.
+    from_both = jnp.concatenate([here, x])
+    tangent = jnp.concatenate([value, value]) + jnp.sum(
+        jnp.concatenate([slope * (here - x_adv), slope * (x - x_adv)]),
+        (1, 2, 3),
+    )
+    slopes = jnp.concatenate([slope, slope])
+    d = cross(threat.norm, from_both, slopes, -tangent)
+    d_here, d_x = jnp.split(_OVERSHOOT * d, 2)
+    near, far = length(threat, d_here), length(threat, d_x)
+    bias = _images(jnp.minimum(near / jnp.maximum(near + far, 1e-12), _BIAS))
+    to = (1 - bias) * (here + d_here) + bias * (x + d_x)
+    return (jnp.clip(to, 0, 1), kept, distance), None
 
 
 def cross(norm: str, x: Images, slope: Images, change: jax.Array) -> Images:
@@ -184,7 +179,7 @@ def _fill_steepest(weight, room, need):
     """Pixels to their ends, largest weights first, until the weighted sum is `need`.
 
     The weight of the last pixel is bracketed to the last bit; the pixels within the
-    bracket (equal ones, but for rounding) share what is left.
+    bracket (equal ones, up to rounding) share what is left.
     """
 
     def enough(above):

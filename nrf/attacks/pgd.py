@@ -1,23 +1,25 @@
 """Projected gradient ascent, the one loop behind every attack and data set here."""
 
 from collections.abc import Callable
-from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from nrf.attacks.inputs import (
+    batch_keys,
+    check_batch,
+    check_count,
+    check_positive,
+    make_gradient,
+    two_values,
+)
 from nrf.attacks.threat import Threat, land, uphill
-from nrf.types import Attack, Images, Key, Keys, Loss, check_images, is_traced
-
-
-def example_keys(key: Key, indices: jax.Array) -> Keys:
-    """[B] keys for the examples at `indices` [B] of a data set; `key` is consumed."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
+from nrf.losses import Judged
+from nrf.types import Attack, Images, Loss, is_traced
 
 
 def pgd(
-    loss: Loss,
+    loss: Loss | Judged,
     threat: Threat,
     *,
     steps: int,
@@ -33,51 +35,36 @@ def pgd(
     projects the perturbation onto the threat and clips the image to [0, 1].
 
     Args:
-      loss: One value per example, to be climbed.
+      loss: One value per example, to climb; `losses.judged`: and another to choose by.
       threat: Where the perturbation may go.
-      steps: Gradient steps, at least 1.
+      steps: At least 1.
       step_size: In the threat's norm and [0, 1] pixels.
-      random_start: Start at a random allowed perturbation instead of at x.
+      random_start: Start at a random allowed perturbation, not at x.
       restarts: Random starts per example, run as one batch of `restarts * B` images;
         the one with the highest loss is returned. Needs `random_start`.
       keep_best: Return the visited image with the highest loss, instead of the last.
-      momentum: Steps follow g ← momentum g + ∇ / ‖∇‖₁ instead of the gradient ∇
-        (MI-FGSM, https://arxiv.org/abs/1710.06081); 1 there, and 0 for none.
+      momentum: Steps follow g ← momentum g + ∇ / ‖∇‖₁, not the gradient ∇ (MI-FGSM,
+        https://arxiv.org/abs/1710.06081); 1 there, and 0 for none.
 
     Returns:
-      attack(keys, params, x, y) -> x_adv: keys [B], used only by random starts; x
-      [B, H, W, C] in [0, 1]; y as `loss` wants it, with leading axis B.
+      attack(keys, params, x, y) -> x_adv, like x [B, H, W, C] in [0, 1]: [B] keys for
+      random starts, or one key; y as `loss` wants it, with leading axis B.
 
     Raises:
-      ValueError: a bad option here; bad images when the attack is called.
+      ValueError: a bad option here; a bad batch when the attack is called.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}.")
+    with_momentum = _check_steps(steps, step_size, momentum)
     check_restarts(random_start, restarts)
-    if not is_traced(step_size) and not step_size > 0:
-        raise ValueError(f"step_size must be positive, got {step_size}.")
-    with_momentum = is_traced(momentum) or momentum != 0
-    if not is_traced(momentum) and not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must be in [0, 1], got {momentum}.")
 
     def climb(keys, params, x, y):
-        def total(x):
-            values = loss(params, x, y)
-            chex.assert_shape(values, (len(x),))
-            # The sum keeps an example's gradient independent of its batch.
-            return jnp.sum(values), values
-
-        gradient = jax.grad(total, has_aux=True)
+        gradient = make_gradient(loss, params, y)
 
         def step(carry, _):
             x_adv, best, speed = carry
-            slope, values = gradient(x_adv)
-            if keep_best:
-                best = better(best, x_adv, values)
+            slope, (_, judged) = gradient(x_adv)
+            best = better(best, x_adv, judged) if keep_best else best
             if with_momentum:
-                size = jnp.sum(jnp.abs(slope), (1, 2, 3), keepdims=True)
-                # The floor makes a zero gradient add nothing rather than NaN.
-                slope = speed = momentum * speed + slope / jnp.maximum(size, 1e-12)
+                slope = speed = momentum * speed + _unit_sum(slope)
             d = x_adv - x + step_size * uphill(threat, x_adv, slope)
             return (land(threat, x, d), best, speed), None
 
@@ -87,8 +74,8 @@ def pgd(
         (x_adv, best, _), _ = jax.lax.scan(step, carry, length=steps)
         if not keep_best and restarts == 1:
             return x_adv, lowest
-        values = loss(params, x_adv, y)
-        return better(best, x_adv, values) if keep_best else (x_adv, values)
+        last = x_adv, two_values(loss(params, x_adv, y))[1]
+        return better(best, *last) if keep_best else last
 
     return restarted(climb, random_start=random_start, restarts=restarts)
 
@@ -102,15 +89,9 @@ def better(
     return kept, jnp.where(improved, values, best[1])
 
 
-def two_values(found: Any) -> tuple[jax.Array, jax.Array]:
-    """What to climb and what to choose by, of a `Loss` or a `losses.Judged`."""
-    return found if isinstance(found, tuple) else (found, found)
-
-
 def check_restarts(random_start: bool, restarts: int) -> None:
     """Raises ValueError for fewer than one restart, or for several equal ones."""
-    if restarts < 1:
-        raise ValueError(f"restarts must be at least 1, got {restarts}.")
+    check_count("restarts", restarts)
     if restarts > 1 and not random_start:
         raise ValueError(
             f"restarts={restarts} without random_start would repeat one run "
@@ -129,8 +110,8 @@ def restarted(
     """
 
     def attack(keys, params, x, y):
-        check_images(x)
-        chex.assert_equal_shape_prefix([keys, x, *jax.tree.leaves(y)], 1)
+        check_batch(x, y)
+        keys = batch_keys(keys, x)
         if random_start:
             fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
             keys = jnp.concatenate([fold(keys, r) for r in range(restarts)])
@@ -146,3 +127,19 @@ def restarted(
         return jax.lax.stop_gradient(x_adv)
 
     return attack
+
+
+def _check_steps(steps, step_size, momentum):
+    """Whether there is momentum; ValueError if an option is bad."""
+    check_count("steps", steps)
+    check_positive("step_size", step_size)
+    if not is_traced(momentum) and not 0 <= momentum <= 1:
+        raise ValueError(f"momentum must be in [0, 1], got {momentum}.")
+    return is_traced(momentum) or momentum != 0
+
+
+def _unit_sum(slope):
+    """∇ / ‖∇‖₁."""
+    size = jnp.sum(jnp.abs(slope), (1, 2, 3), keepdims=True)
+    # The floor makes a zero gradient add nothing rather than NaN.
+    return slope / jnp.maximum(size, 1e-12)

@@ -8,11 +8,11 @@ https://arxiv.org/abs/1912.00049, algorithms 1 to 3.
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nrf.attacks.inputs import check_count, check_values
 from nrf.attacks.pgd import better, restarted
 from nrf.attacks.threat import Threat, land
 from nrf.types import Attack, Loss
@@ -39,8 +39,8 @@ def sides(
     """
     at = np.arange(queries) * 10000 // schedule
     shares = share / 2.0 ** np.sum(at[:, None] > _HALVED, 1)
-    found = np.round(np.sqrt(shares * height * width))
-    return np.clip(found, 1, min(height, width)).astype(np.int32)
+    whole = np.round(np.sqrt(shares * height * width))
+    return np.clip(whole, 1, min(height, width)).astype(np.int32)
 
 
 def square(
@@ -70,23 +70,11 @@ def square(
       attack(keys, params, x, y) -> x_adv, as for `pgd`; all draws are from `keys`.
 
     Raises:
-      ValueError: a bad option here; bad images when the attack is called.
+      ValueError: a bad option here; a bad batch when the attack is called.
     """
-    if queries < 1:
-        raise ValueError(f"queries must be at least 1, got {queries}.")
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be in (0, 1], got {share}.")
-    if schedule is None:
-        schedule = queries
-    if schedule < queries:
-        raise ValueError(
-            f"schedule must be at least queries, {queries}, got {schedule}: it is the "
-            "search, of which as many queries are made."
-        )
-    if threat.norm is None:
-        raise ValueError("square needs the radius of a ball: use linf, l2 or l1.")
+    schedule = queries if schedule is None else schedule
+    _check_options(threat, queries, share, schedule)
     begin = _stripes if threat.norm == "linf" else _tiles
-    propose = _set if threat.norm == "linf" else _move
 
     def climb(keys, params, x, y):
         shape = x.shape[1:]
@@ -99,14 +87,9 @@ def square(
         def step(carry, now):
             proposal, best = carry
             values = loss(params, proposal, y)
-            chex.assert_shape(values, (len(x),))
+            check_values(values, x)
             best = better(best, proposal, values)
-            query, side = now
-            draws = jax.vmap(lambda key: _draw(jax.random.fold_in(key, query), shape))
-            d = jax.vmap(lambda d, draw: propose(threat, d, side, draw))(
-                best[0] - x, draws(keys)
-            )
-            return (land(threat, x, d), best), None
+            return (_proposal(threat, keys, x, best[0], *now), best), None
 
         def first(key):
             return begin(threat, jax.random.fold_in(key, 0), shape, x.dtype)
@@ -119,6 +102,28 @@ def square(
         return best
 
     return restarted(climb, random_start=False, restarts=1)
+
+
+def _check_options(threat, queries, share, schedule):
+    check_count("queries", queries)
+    check_count("schedule", schedule)
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be in (0, 1], got {share}.")
+    if schedule < queries:
+        raise ValueError(
+            f"schedule must be at least queries, {queries}, got {schedule}: it is the "
+            "search, of which as many queries are made."
+        )
+    if threat.norm is None:
+        raise ValueError("square needs the radius of a ball: use linf, l2 or l1.")
+
+
+def _proposal(threat, keys, x, best, query, side):
+    """The best images with one more random square, landed."""
+    propose = _set if threat.norm == "linf" else _move
+    draws = jax.vmap(lambda key: _draw(jax.random.fold_in(key, query), x.shape[1:]))
+    d = jax.vmap(lambda d, draw: propose(threat, d, side, draw))(best - x, draws(keys))
+    return land(threat, x, d)
 
 
 def _draw(key, shape):

@@ -146,7 +146,7 @@ def robust_accuracy(
 
 
 def _by_autoattack(apply, ball, key, params, dataset, thorough, on) -> RobustAccuracy:
-    components = attacks.standard(apply, ball, dataset.num_classes)
+    components = attacks.autoattack(apply, ball, dataset.num_classes)
     programs = sequence.make_programs(apply, components)
     key_attack, key_evidence = jax.random.split(key)
     result = sequence.run(key_attack, programs, params, dataset, **on)

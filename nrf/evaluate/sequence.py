@@ -1,6 +1,6 @@
 """A sequence of attacks over a data set, each on the examples that withstood before.
 
-    components = attacks.standard(model.apply, attacks.linf, num_classes=10)
+    components = attacks.autoattack(model.apply, attacks.linf, num_classes=10)
     programs = sequence.make_programs(model.apply, components)
     result = sequence.run(key, programs, params, test, epsilon=8 / 255, batch_size=500)
     sequence.score(result, programs)  # {"clean": ..., "apgd-ce": ..., ...}

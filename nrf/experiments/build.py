@@ -234,7 +234,7 @@ class Programs(NetworkPrograms):
     @functools.cache  # noqa: B019
     def suite(self, settings: Suite, norm: Norm) -> tuple[sequence.Program, ...]:
         """AutoAttack's sequence, for `nrf.suite.run`."""
-        components = attacks.standard(
+        components = attacks.autoattack(
             self.model.apply,
             _THREATS[norm],
             self.num_classes,

@@ -8,9 +8,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from nrf.types import Apply, Images, Loss, Params, as_output, outputs
+from nrf.types import (
+    Apply,
+    Images,
+    Loss,
+    Params,
+    as_output,
+    check_labels,
+    is_traced,
+    outputs,
+)
 
 # loss(params, x, y) -> two values [B]: one to be climbed, one to choose by.
 Judged = Callable[[Params, Images, Any], tuple[jax.Array, jax.Array]]
@@ -22,6 +32,7 @@ def cross_entropy(apply: Apply) -> Loss:
 
     def loss(params, x, y):
         logits = apply(params, x).logits
+        _check_labels(logits, y)
         return optax.softmax_cross_entropy_with_integer_labels(logits, y)
 
     return loss
@@ -122,7 +133,9 @@ def feature_distance(apply: Apply) -> Loss:
     apply = outputs(apply)
 
     def loss(params, x, y):
-        difference = apply(params, x).features - y
+        features = apply(params, x).features
+        _check_features(features, y)
+        difference = features - y
         squared = jnp.sum(difference**2, axis=-1)
         # Both branches are safe: the root's slope at a distance of zero is taken as 0.
         positive = squared > 0
@@ -140,6 +153,7 @@ def cosine_distance(apply: Apply) -> Loss:
 
     def loss(params, x, y):
         features = apply(params, x).features
+        _check_features(features, y)
         return 1 - jnp.sum(_direction(features) * _direction(y), -1)
 
     return loss
@@ -171,6 +185,14 @@ def negate(loss: Loss) -> Loss:
     return negated
 
 
+def _check_features(features, y):
+    if features.shape != y.shape:
+        raise ValueError(
+            f"features are of shape {features.shape}, and those to be matched of shape "
+            f"{jnp.shape(y)}; are they labels?"
+        )
+
+
 def _direction(a):
     """a / ‖a‖₂ over the last axis; 0, with slope 0, where that is tiny."""
     squared = jnp.sum(a**2, -1, keepdims=True)
@@ -179,12 +201,27 @@ def _direction(a):
     return jnp.where(positive, a * jax.lax.rsqrt(jnp.where(positive, squared, 1)), 0)
 
 
+def _check_labels(z, y):
+    """ValueError where labels would be read as others, or rows as other rows."""
+    if z.shape[-1] < 2:
+        raise ValueError(
+            "a network must return at least two logits, got one; for one logit z of "
+            "two classes write jnp.concatenate([jnp.zeros_like(z), z], axis=-1)."
+        )
+    # NumPy, because jnp would trace even known values inside of a scan.
+    check_labels(y if is_traced(y) else np.asarray(y), z.shape[-1])
+    if len(z) != len(y):
+        raise ValueError(f"there are {len(y)} labels for logits of shape {z.shape}.")
+
+
 def _pick(z, y):
     """z_y, [B]."""
+    _check_labels(z, y)
     return jnp.take_along_axis(z, y[:, None], axis=-1)[:, 0]
 
 
 def _best_other(z, y):
     """max over k ≠ y of z_k, [B]."""
+    _check_labels(z, y)
     own = jnp.arange(z.shape[-1])[None] == y[:, None]
     return jnp.max(jnp.where(own, -jnp.inf, z), axis=-1)

@@ -61,21 +61,16 @@ def linen(
             ) from error
 
     def forward(params, x, train, mutable):
-        if layer is None:
-            made, updated = call(params, x, train, module.apply, mutable=mutable)
-            return as_output(made, x), updated
-        made, updated = call(
-            params,
-            x,
-            train,
-            module.apply,
-            mutable=[*mutable, "intermediates"],
-            capture_intermediates=True,
-        )
-        updated = dict(updated)
-        features = _captured(updated.pop("intermediates"), layer)
-        logits = as_output(made, x).logits
-        return Output(logits, features.reshape(len(x), -1)), updated
+        options = {"mutable": mutable}
+        if layer is not None:
+            options["mutable"] = [*mutable, "intermediates"]
+            options["capture_intermediates"] = True
+        made, updated = call(params, x, train, module.apply, **options)
+        output, updated = as_output(made, x), dict(updated)
+        if layer is not None:
+            features = _captured(updated.pop("intermediates"), layer)
+            output = output._replace(features=features.reshape(len(x), -1))
+        return output, updated
 
     def init(key: Key, x: Images) -> Params:
         return jax.jit(lambda key: call(key, x, False, module.init))(key)
