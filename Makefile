@@ -1,21 +1,22 @@
 # make run    the main experiment on the embedded data set, in a few minutes
-# make test   style, types and the test suite
+# make test   style, types, layers and the test suite
 
 PYTHON ?= python3
 BIN = .venv/bin
 
 .PHONY: run test
 run: .venv/installed
-	$(BIN)/python scripts/run.py configs/digits.py --out runs/digits
+	$(BIN)/nrf run digits --out runs/digits
 
 test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy nrf scripts
+	$(BIN)/lint-imports
 	$(BIN)/pytest
 
 .venv/installed: setup.cfg
 	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else 'nrf needs Python 3.11 or newer, and this is %d.%d; try: make PYTHON=python3.12' % v[:2])"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable .[scripts,test]
+	$(BIN)/pip install --quiet --editable .[test]
 	touch $@

@@ -6,7 +6,7 @@ ResNet-50, 1000 matching steps, on all devices that JAX sees. The paper does not
 how many epochs its networks were trained; its figure 10 shows 200 for D_rand and D_det,
 and its library's default for CIFAR-10 is 150.
 
-Price: about 240 million images passed forward and back through ResNet-50, 100 million
+Cost: about 240 million images passed forward and back through ResNet-50, 100 million
 of them in feature matching; use several GPUs. Result: not measured yet. The paper's:
 D 95.3 / 4.5 (standard accuracy / robust at epsilon 0.25),
 adversarial training 90.8 / 82.5, D_R 84.1 / 48.3, D_NR 87.7 / 0.8, D_rand 63.3,
@@ -15,16 +15,9 @@ D_det 43.7.
 
 from dataclasses import replace
 
-from nrf.config import (
-    PGD,
-    Evaluation,
-    Experiment,
-    Matching,
-    Mislabelling,
-    Network,
-    Students,
-    Training,
-)
+from nrf.config import PGD, Evaluation, Experiment, Set, Training
+from nrf.experiments import Match, Mislabel
+from nrf.models import ResNet50
 
 standard = Training(
     epochs=150,
@@ -35,24 +28,37 @@ standard = Training(
     pad=4,
     flip=True,
 )
+match = Match(steps=1000, step_size=0.1)
+push = PGD("l2", epsilon=0.5, steps=100, step_size=0.1)
 
 config = Experiment(
     name="cifar10",
     data="cifar10",
-    network=Network(
-        "resnet50",
+    network=ResNet50(
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),  # As the authors' library has them.
     ),
-    standard=standard,
-    robust=replace(standard, attack=PGD("l2", epsilon=0.5, steps=7, step_size=0.1)),
-    matching=Matching(steps=1000, step_size=0.1),
-    mislabelling=Mislabelling(PGD("l2", epsilon=0.5, steps=100, step_size=0.1)),
-    on=Students(
-        D_R=standard,
-        D_NR=standard,
-        D_rand=replace(standard, learning_rate=0.01, epochs=200),
-        D_det=replace(standard, pad=0, flip=False, epochs=200),
+    networks={
+        "standard": standard,
+        "robust": replace(
+            standard, attack=PGD("l2", epsilon=0.5, steps=7, step_size=0.1)
+        ),
+    },
+    sets=(
+        Set("D_R", match, "robust", standard),
+        Set("D_NR", match, "standard", standard),
+        Set(
+            "D_rand",
+            Mislabel(push, "random"),
+            "standard",
+            replace(standard, learning_rate=0.01, epochs=200),
+        ),
+        Set(
+            "D_det",
+            Mislabel(push, "next"),
+            "standard",
+            replace(standard, pad=0, flip=False, epochs=200),
+        ),
     ),
     evaluation=Evaluation("l2", epsilons=(0.25, 0.5), steps=100),
 )

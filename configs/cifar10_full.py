@@ -7,11 +7,11 @@ or the responses to it say them: noise is matched in 10,000 steps (footnote 16),
 attack on the network of D_R has up to 2560 (figure 8); Wallace's labeller is trained
 for two epochs and his student for fifty, Nakkiran's attack is at l2 radius 2.5 with ten
 steps and ten other networks, Goh's radius is 0.25 and his two classes truck and frog.
-CIFAR-10.1 has to be prepared by TFDS, with TensorFlow; `--appendix.second-test None`
+CIFAR-10.1 has to be prepared by TFDS, with TensorFlow; `--tables.second-test None`
 leaves it out.
 
-Price: about 1.4 billion images passed forward and back through ResNet-50 more than
-configs/cifar10.py, 1 billion of them to match noise (which `noise_start` asks for).
+Cost: about 1.4 billion images passed forward and back through ResNet-50 more than
+configs/cifar10.py, 1 billion of them to match noise (D_R_noise and D_NR_noise).
 Result: not measured yet. The paper's and the responses' numbers stand
 beside those of the run.
 """
@@ -20,41 +20,53 @@ import runpy
 from dataclasses import replace
 from pathlib import Path
 
-from nrf.config import (
-    PGD,
-    Appendix,
-    Bugs,
-    Controls,
-    Errors,
-    Features,
-    Leakage,
-    Matching,
-    Plane,
-    Suite,
-)
+from nrf.config import PGD, AutoAttack, Controls, Features, Leakage, Plane, Set, Tables
+from nrf.experiments import Match
+from nrf.experiments.controls import Isolate, Mistakes, pushed_at_random
+from nrf.experiments.tables import other_sets
 
 cifar10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))["config"]
-unaugmented = replace(cifar10.standard, pad=0, flip=False)
+*_, D_rand, D_det = cifar10.sets
+standard = cifar10.networks["standard"]
+unaugmented = replace(standard, pad=0, flip=False)
+noise = Match(steps=10_000, step_size=0.1, start="noise")
+others = tuple(f"other{i}" for i in range(10))
 
 config = replace(
     cifar10,
     name="cifar10_full",
     features=Features("l2", epsilon=0.25, images=1000),
-    appendix=Appendix(
+    tables=Tables(
+        sets=other_sets(cifar10.sets, noise),
+        relabelled=("on_D_det", "on_D_det_robust"),
+        elsewhere=(("on_D_R", "D_R"), ("on_D_R", "D_R_test")),
         strength=(20, 40, 80, 160, 320, 640, 1280, 2560),
-        noise_start=Matching(steps=10_000, step_size=0.1, start="noise"),
         second_test="cifar10_1/v6",
     ),
     controls=Controls(
-        errors=Errors(
-            labeller=replace(cifar10.standard, epochs=2, schedule="cosine"),
-            student=replace(cifar10.standard, epochs=50),
+        networks={
+            "labeller": replace(standard, epochs=2, schedule="cosine"),
+            **dict.fromkeys((*others, "fresh"), standard),
+        },
+        sets=(
+            pushed_at_random(D_rand),
+            pushed_at_random(D_det),
+            Set(
+                "D_errors",
+                Mistakes(least=standard.batch_size),
+                "labeller",
+                replace(standard, epochs=50),
+                title="errors of a network",
+            ),
+            Set(
+                "D_bugs",
+                Isolate(PGD("l2", epsilon=2.5, steps=10, step_size=0.5)),
+                ("standard", *others),
+                unaugmented,
+                title="D_det, others unmoved",
+            ),
         ),
-        bugs=Bugs(
-            PGD("l2", epsilon=2.5, steps=10, step_size=0.5),
-            others=10,
-            student=unaugmented,
-        ),
+        asked=(("standard", "fresh"), ("D_det", "D_bugs")),
         leakage=Leakage(
             replace(
                 unaugmented,
@@ -67,5 +79,6 @@ config = replace(
         ),
         plane=Plane(classes=(6, 9), epsilon=0.25),
     ),
-    suite=Suite(images=10_000, batch_size=500),
+    autoattack=AutoAttack(images=10_000),
+    work=replace(cifar10.work, autoattack_batch=500),
 )

@@ -7,7 +7,7 @@ ResNet's and its accuracy lower, so that the radii are larger than the paper's: 
 instead of 0.5 for adversarial training, 1.5 instead of 0.5 for D_rand and D_det (at 0.5
 most images do not reach their target); the test is at 0.25 and 0.5.
 
-Price: 51 minutes on two CPU cores that did other work too, 26 of them AutoAttack.
+Cost: 51 minutes on two CPU cores that did other work too, 26 of them AutoAttack.
 Result (2,000 test images, one seed, PGD of 20 steps; AutoAttack on 1,000 of them; two
 cores of an AMD EPYC, jax 0.10.2, 2026-11-25; CIFAR-10 from a copy re-encoded as JPEG at
 quality 75; Wilson's 95 % intervals are within 2.3 points, AutoAttack's within 3.1; the
@@ -35,40 +35,38 @@ at radius 0.5, D_R at 58.1 and 31.2, D_rand at 43.8 and D_det at 29.5.
 
 from dataclasses import replace
 
-from nrf.config import (
-    PGD,
-    Evaluation,
-    Experiment,
-    Matching,
-    Mislabelling,
-    Network,
-    Students,
-    Suite,
-    Training,
-)
+from nrf.config import PGD, AutoAttack, Evaluation, Experiment, Set, Training
+from nrf.experiments import Match, Mislabel
+from nrf.models import Small
 
 standard = Training(epochs=20, batch_size=128, learning_rate=0.2, pad=2, flip=True)
 plain = replace(standard, learning_rate=0.1, pad=0, flip=False)
+match = Match(steps=40, step_size=0.4)
+push = PGD("l2", epsilon=1.5, steps=20, step_size=0.2)
 
 config = Experiment(
     name="cifar10_small",
     data="cifar10",
-    network=Network(
-        "small",
+    network=Small(
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
         widths=(48, 96, 192),
         patch=2,
     ),
-    standard=standard,
-    robust=replace(
-        standard, epochs=12, attack=PGD("l2", epsilon=1.0, steps=3, step_size=0.5)
+    networks={
+        "standard": standard,
+        "robust": replace(
+            standard, epochs=12, attack=PGD("l2", epsilon=1.0, steps=3, step_size=0.5)
+        ),
+    },
+    sets=(
+        Set("D_R", match, "robust", standard),
+        Set("D_NR", match, "standard", standard),
+        Set("D_rand", Mislabel(push, "random"), "standard", plain),
+        Set("D_det", Mislabel(push, "next"), "standard", plain),
     ),
-    matching=Matching(steps=40, step_size=0.4),
-    mislabelling=Mislabelling(PGD("l2", epsilon=1.5, steps=20, step_size=0.2)),
-    on=Students(D_R=standard, D_NR=standard, D_rand=plain, D_det=plain),
     evaluation=Evaluation("l2", epsilons=(0.25, 0.5), steps=20),
-    suite=Suite(images=1000),
+    autoattack=AutoAttack(images=1000),
     train_examples=12000,
     test_examples=2000,
     storage="float16",

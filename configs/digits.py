@@ -2,7 +2,7 @@
 
     python scripts/run.py configs/digits.py --out runs/digits
 
-Price: 3 minutes on two CPU cores, 18 s of it compilation. Result (500 test images; mean
+Cost: 3 minutes on two CPU cores, 18 s of it compilation. Result (500 test images; mean
 and standard deviation of three seeds; PGD of 40 steps; two cores of an AMD EPYC, jax
 0.10.2, 2026-11-25; Wilson's 95 % intervals are within 4.4 points):
 
@@ -23,48 +23,44 @@ free, while 128 pin it down. With `--network.widths 32 64 128 --seeds 0` D, D_R 
 are at 43.0, 55.4 and 44.2 at radius 0.5; here seed 0 has 35.0, 54.2 and 19.0.
 
 Gradients through the last ReLU as if it were the identity do little here. Used for
-matching too (`--matching.identity-relu True`), D_R is at 53.3 +- 2.3 at radius 0.5 and
-D_NR at 26.5 +- 2.8. Not used for the targets (`--mislabelling.identity-relu False`),
-D_rand is at 63.9 +- 1.2 and D_det at 42.9 +- 8.9 without attack.
+matching too (`--D-R.recipe.identity-relu True --D-NR.recipe.identity-relu True`), D_R
+is at 53.3 +- 2.3 at radius 0.5 and D_NR at 26.5 +- 2.8. Not used for the targets
+(`--D-rand.recipe.identity-relu False --D-det.recipe.identity-relu False`), D_rand is at
+63.9 +- 1.2 and D_det at 42.9 +- 8.9 without attack.
 
 Features, 45 seconds more (beside other work), at radius 0.5: of 300 pairs of unit and
 class over three seeds, 77.3 % are useful and not robust in the standard networks and
 32.7 % in the robust ones; robustly useful by PGD 2.3 and 21.0 %; the rest undecided.
 """
 
-from nrf.config import (
-    PGD,
-    Evaluation,
-    Experiment,
-    Features,
-    Matching,
-    Mislabelling,
-    Network,
-    Students,
-    Training,
-)
+from dataclasses import replace
+
+from nrf.config import PGD, Evaluation, Experiment, Features, Set, Training, Work
+from nrf.experiments import Match, Mislabel
+from nrf.models import Small
 
 standard = Training(epochs=20, batch_size=64, learning_rate=0.1)
+match = Match(steps=100, step_size=0.1)
+push = PGD("l2", epsilon=1.5, steps=60, step_size=0.1)
 
 config = Experiment(
     name="digits",
     data="digits",
-    network=Network("small", mean=(0.3,), std=(0.38,), widths=(32, 64, 10)),
-    standard=standard,
-    robust=Training(
-        epochs=20,
-        batch_size=64,
-        learning_rate=0.1,
-        attack=PGD("l2", epsilon=1.0, steps=5, step_size=0.3),
+    network=Small(mean=(0.3,), std=(0.38,), widths=(32, 64, 10)),
+    networks={
+        "standard": standard,
+        "robust": replace(
+            standard, attack=PGD("l2", epsilon=1.0, steps=5, step_size=0.3)
+        ),
+    },
+    sets=(
+        Set("D_R", match, "robust", standard),
+        Set("D_NR", match, "standard", standard),
+        Set("D_rand", Mislabel(push, "random", True), "standard", standard),
+        Set("D_det", Mislabel(push, "next", True), "standard", standard),
     ),
-    matching=Matching(steps=100, step_size=0.1),
-    mislabelling=Mislabelling(
-        PGD("l2", epsilon=1.5, steps=60, step_size=0.1), identity_relu=True
-    ),
-    on=Students(D_R=standard, D_NR=standard, D_rand=standard, D_det=standard),
+    evaluation=Evaluation("l2", epsilons=(0.25, 0.5, 0.75, 1.0), steps=40),
     features=Features("l2", epsilon=0.5, images=250, steps=10, step_size=0.25),
-    evaluation=Evaluation(
-        "l2", epsilons=(0.25, 0.5, 0.75, 1.0), steps=40, batch_size=100
-    ),
     seeds=(0, 1, 2),
+    work=Work(evaluation_batch=100),
 )

@@ -4,7 +4,7 @@
 
 In the folder of `make run` it goes on from there.
 
-Price: 15 minutes more, beside other work, 7 of them AutoAttack. Result (500 test
+Cost: 15 minutes more, beside other work, 7 of them AutoAttack. Result (500 test
 images; mean and standard deviation of three seeds; two cores of an AMD EPYC, jax
 0.10.2, 2026-11-25; accuracy on D's test images):
 
@@ -35,37 +35,50 @@ import runpy
 from dataclasses import replace
 from pathlib import Path
 
-from nrf.config import (
-    PGD,
-    Appendix,
-    Bugs,
-    Controls,
-    Errors,
-    Leakage,
-    Matching,
-    Plane,
-    Suite,
-    Training,
-)
+from nrf.config import PGD, AutoAttack, Controls, Leakage, Plane, Set, Tables, Training
+from nrf.experiments import Match
+from nrf.experiments.controls import Isolate, Mistakes, pushed_at_random
+from nrf.experiments.tables import other_sets
 
 digits = runpy.run_path(str(Path(__file__).with_name("digits.py")))["config"]
-standard = digits.standard
+*_, D_rand, D_det = digits.sets
+standard = digits.networks["standard"]
+noise = Match(steps=400, step_size=0.1, start="noise")
+others = tuple(f"other{i}" for i in range(5))
 
 config = replace(
     digits,
     name="digits_full",
-    appendix=Appendix(
+    tables=Tables(
+        sets=other_sets(digits.sets, noise),
+        relabelled=("on_D_det", "on_D_det_robust"),
+        elsewhere=(("on_D_R", "D_R"), ("on_D_R", "D_R_test")),
         strength=(10, 20, 40, 80, 160, 320),
-        noise_start=Matching(steps=400, step_size=0.1, start="noise"),
     ),
     controls=Controls(
-        errors=Errors(
-            labeller=replace(standard, epochs=1, learning_rate=0.05),
-            student=replace(standard, epochs=40, batch_size=32),
+        networks={
+            "labeller": replace(standard, epochs=1, learning_rate=0.05),
+            **dict.fromkeys((*others, "fresh"), standard),
+        },
+        sets=(
+            pushed_at_random(D_rand),
+            pushed_at_random(D_det),
+            Set(
+                "D_errors",
+                Mistakes(least=32),
+                "labeller",
+                replace(standard, epochs=40, batch_size=32),
+                title="errors of a network",
+            ),
+            Set(
+                "D_bugs",
+                Isolate(PGD("l2", epsilon=2.5, steps=40, step_size=0.25)),
+                ("standard", *others),
+                standard,
+                title="D_det, others unmoved",
+            ),
         ),
-        bugs=Bugs(
-            PGD("l2", epsilon=2.5, steps=40, step_size=0.25), others=5, student=standard
-        ),
+        asked=(("standard", "fresh"), ("D_det", "D_bugs")),
         leakage=Leakage(
             Training(
                 epochs=20,
@@ -77,5 +90,5 @@ config = replace(
         ),
         plane=Plane(classes=(3, 8), epsilon=0.5),
     ),
-    suite=Suite(images=500),
+    autoattack=AutoAttack(images=500),
 )

@@ -10,7 +10,7 @@ D_det here, the second the same for all. As in the paper's section 3.2, all trai
 images are used by all networks; `--halves True` gives the source one half of them and
 the others the other.
 
-Price: about 100 million images passed forward and back through the five networks, the
+Cost: about 100 million images passed forward and back through the five networks, the
 half of them with D_det; use several GPUs. Result: not measured yet. The paper's, read
 off its figures (accuracy after D_det; transfer rate untargeted, targeted):
 
@@ -23,7 +23,9 @@ off its figures (accuracy after D_det; transfer rate untargeted, targeted):
 
 from dataclasses import replace
 
-from nrf.config import PGD, Learner, Mislabelling, Network, Training, Transfer
+from nrf.config import PGD, Learner, Training, Transfer
+from nrf.experiments import Mislabel
+from nrf.models import VGG16, DenseNet121, InceptionV3, ResNet18, ResNet50
 
 standard = Training(
     epochs=150,
@@ -34,27 +36,31 @@ standard = Training(
     pad=4,
     flip=True,
 )
-source = Network(
-    "resnet50",
-    mean=(0.4914, 0.4822, 0.4465),
-    std=(0.2023, 0.1994, 0.2010),  # As the authors' library has them.
-)
+# Mean and standard deviation of the pixels, as the authors' library has them.
+pixels = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 attack = PGD("l2", epsilon=0.5, steps=100, step_size=0.1)
 
 config = Transfer(
     name="transfer",
     data="cifar10",
-    source=source,
+    source=ResNet50(*pixels),
     source_training=standard,
     learners=tuple(
         Learner(
-            replace(source, name=name),
+            name,
+            network(*pixels),
             on_D=standard,
             on_D_det=replace(standard, pad=0, flip=False, epochs=200),
         )
-        for name in ("vgg16", "inception_v3", "resnet18", "densenet121", "resnet50")
+        for name, network in {
+            "vgg16": VGG16,
+            "inception_v3": InceptionV3,
+            "resnet18": ResNet18,
+            "densenet121": DenseNet121,
+            "resnet50": ResNet50,
+        }.items()
     ),
     attack=attack,
-    mislabelling=Mislabelling(attack),
+    D_det=Mislabel(attack, "next"),
     halves=False,
 )

@@ -6,7 +6,7 @@ On 20,000 images of CIFAR-10, half for the source and half for the others. As in
 configs/cifar10_small.py, networks of few images need a larger push than the paper's 0.5
 before D_det teaches anything.
 
-Price: 125 minutes on two CPU cores that did three other jobs too. Result (2,000 test
+Cost: 125 minutes on two CPU cores that did three other jobs too. Result (2,000 test
 images, one seed; two cores of an AMD EPYC, jax 0.10.2, 2026-11-25; CIFAR-10 from a copy
 re-encoded as JPEG at quality 75; Wilson's 95 % intervals are within 2.3 points for
 accuracies and 2.9 for rates):
@@ -27,28 +27,32 @@ from none. Narrow networks of 10,000 images differ in how much they learn of any
 
 from dataclasses import replace
 
-from nrf.config import PGD, Learner, Mislabelling, Network, Training, Transfer
+from nrf.config import PGD, Learner, Training, Transfer
+from nrf.experiments import Mislabel
+from nrf.models import VGG16, DenseNet121, InceptionV3, ResNet18, ResNet50
 
 on_D = Training(epochs=8, batch_size=64, learning_rate=0.1, pad=2, flip=True)
-learner = Learner(
-    Network("resnet50", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), width=8),
-    on_D=on_D,
-    on_D_det=replace(on_D, pad=0, flip=False),
-)
+# Mean and standard deviation of the pixels.
+pixels = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 attack = PGD("l2", epsilon=1.5, steps=15, step_size=0.25)
-WIDTHS = {"vgg16": 8, "inception_v3": 4, "resnet18": 8, "densenet121": 4, "resnet50": 8}
 
 config = Transfer(
     name="transfer_small",
     data="cifar10",
-    source=learner.network,
+    source=ResNet50(*pixels, width=8),
     source_training=replace(on_D, epochs=16),
     learners=tuple(
-        replace(learner, network=replace(learner.network, name=name, width=width))
-        for name, width in WIDTHS.items()
+        Learner(name, network, on_D, on_D_det=replace(on_D, pad=0, flip=False))
+        for name, network in {
+            "vgg16": VGG16(*pixels, width=8),
+            "inception_v3": InceptionV3(*pixels, width=4),
+            "resnet18": ResNet18(*pixels, width=8),
+            "densenet121": DenseNet121(*pixels, width=4),
+            "resnet50": ResNet50(*pixels, width=8),
+        }.items()
     ),
     attack=attack,
-    mislabelling=Mislabelling(attack),
+    D_det=Mislabel(attack, "next"),
     train_examples=20000,
     test_examples=2000,
     storage="float16",

@@ -81,7 +81,8 @@ def map_examples(
 
     `f` must treat examples independently. The last batch is filled up by repeating an
     example, so that `f` sees one shape only; with `pack` two, since batches of a
-    quarter of the size take what fills no whole one. `tick` hears of finished examples.
+    quarter of the size take what fills no whole one. `tick` is called with the number
+    of newly finished examples.
     """
     check_batch(mesh, batch_size)
     total = len(jax.tree.leaves(arrays)[0])

@@ -26,7 +26,7 @@ from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.attacks import example_keys
-from nrf.losses import feature_distance
+from nrf.losses import feature_distance, negate
 from nrf.types import (
     Apply,
     Attack,
@@ -77,7 +77,8 @@ def next_class(labels: Labels, num_classes: int) -> Labels:
 def make_robustify(
     apply: Callable[[Params, Images], Any],
     attack_on: Callable[[Loss], Attack],
-    distance_on: Callable[[Apply], Loss] = feature_distance,
+    *,
+    distance: Callable[[Apply], Loss] = feature_distance,
 ) -> Callable:
     """Feature matching (section 3.1), compiled, for `robustify`.
 
@@ -85,22 +86,18 @@ def make_robustify(
       apply: The network; its features are matched.
       attack_on: Makes the attack from the loss it climbs, e.g.
         lambda loss: pgd(loss, free(), steps=1000, step_size=0.1).
-      distance_on: Makes the distance from `apply`, as in `nrf.losses`: of the features
-        at (params, x) to given features [B, D], one value for each image.
+      distance: Makes, of `apply`, what is to become small: the distance of the features
+        at (params, x) from given features [B, D], one value for each image.
     """
     apply = outputs(apply)
-    distance = distance_on(apply)
-
-    def closeness(params, x, features):
-        return -distance(params, x, features)
-
-    attack = attack_on(closeness)
+    away = distance(apply)
+    attack = attack_on(negate(away))
 
     def match(key, params, indices, starts, x):
         features = apply(params, x).features
         images = attack(example_keys(key, indices), params, starts, features)
-        before = distance(params, starts, features)
-        return images, before, distance(params, images, features)
+        before = away(params, starts, features)
+        return images, before, away(params, images, features)
 
     return jax.jit(match)
 
@@ -143,11 +140,11 @@ def robustify(
     if not isinstance(copies, int) or copies < 1:
         raise ValueError(f"copies must be a whole number above 0, got {copies}.")
     mesh = mesh or devices.make_mesh()
-    key_start, key_attack = jax.random.split(key)
+    starts = matching_starts(jax.random.clone(key), dataset.images, start, copies)
+    _, key_attack = jax.random.split(key)
     key_attack, params = devices.copy(mesh, (key_attack, params))
     runs = np.arange(copies * total)
     indices = runs % total
-    starts = _starts(key_start, dataset.images, indices, start)
     images, before, after = devices.map_examples(
         lambda *batch: match(key_attack, params, *batch),
         (runs, starts, dataset.images[indices]),
@@ -158,8 +155,12 @@ def robustify(
     return Matched(images, dataset.labels[indices], indices, before, after)
 
 
-def _starts(key, images, indices, start) -> np.ndarray:
-    """Where the matching of the images at `indices` [M] starts, [M, H, W, C]."""
+def matching_starts(
+    key: Key, images: np.ndarray, start: Literal["image", "noise"], copies: int = 1
+) -> np.ndarray:
+    """[copies * N, H, W, C] where `robustify`, called with this key, starts."""
+    key, _ = jax.random.split(key)
+    indices = np.arange(copies * len(images)) % len(images)
     if start == "noise":
         shape = (len(indices), *images.shape[1:])
         noise = 0.5 + jax.random.normal(key, shape) / 20

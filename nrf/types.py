@@ -172,7 +172,7 @@ def check_labels(y: Any, num_classes: int, examples: int | None = None) -> None:
             )
     if num_classes < 2:
         raise ValueError(
-            f"a classifier needs 2 classes or more, got {num_classes}: with one class "
+            f"there must be two classes or more, got {num_classes}: with one class "
             "every answer is right."
         )
 

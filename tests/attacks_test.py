@@ -273,8 +273,8 @@ class L1Test(parameterized.TestCase):
 
     @parameterized.parameters(0.01, 1.0, 10.0, 1000.0)
     def test_projects_onto_the_ball(self, epsilon):
-        found = jax.jit(attacks.l1(epsilon).project)(self.d)
-        for d, p in zip(np.asarray(self.d), np.asarray(found), strict=True):
+        nearest = jax.jit(attacks.l1(epsilon).project)(self.d)
+        for d, p in zip(np.asarray(self.d), np.asarray(nearest), strict=True):
             expected = self.shrunk(d, np.full(d.shape, 1e9), epsilon)
             np.testing.assert_allclose(np.abs(p).ravel(), expected, atol=1e-5)
             self.assertTrue((p * d >= 0).all())
@@ -282,8 +282,8 @@ class L1Test(parameterized.TestCase):
 
     @parameterized.parameters(0.01, 1.0, 10.0, 1000.0)
     def test_lands_in_the_ball_and_the_box_at_once(self, epsilon):
-        found = land(attacks.l1(epsilon), self.x, self.d)
-        for x, d, p in zip(*map(np.asarray, (self.x, self.d, found)), strict=True):
+        nearest = land(attacks.l1(epsilon), self.x, self.d)
+        for x, d, p in zip(*map(np.asarray, (self.x, self.d, nearest)), strict=True):
             room = np.where(d > 0, 1 - x, x)
             expected = self.shrunk(d, room, epsilon)
             np.testing.assert_allclose(np.abs(p - x).ravel(), expected, atol=1e-5)
@@ -314,11 +314,11 @@ class L1Test(parameterized.TestCase):
         x_adv = jax.jit(attack)(keys(6), self.w, self.x, jnp.ones(6))
         gain = linear_loss(self.w, x_adv - self.x, jnp.ones(6))
         order = np.argsort(-np.abs(np.ravel(self.w)))
-        for x, found in zip(np.asarray(self.x), gain, strict=True):
+        for x, gained in zip(np.asarray(self.x), gain, strict=True):
             room = np.where(self.w > 0, 1 - x, x).ravel()[order]
             moved = np.clip(3.0 - (np.cumsum(room) - room), 0, room)
             best = np.sum(np.abs(np.ravel(self.w))[order] * moved)
-            self.assertBetween(float(found), 0.97 * best, best * (1 + 1e-5))
+            self.assertBetween(float(gained), 0.97 * best, best * (1 + 1e-5))
         norms = np.abs(np.asarray(x_adv - self.x)).reshape(6, -1).sum(1)
         self.assertLessEqual(norms.max(), 3.0 * (1 + 1e-5))
 
@@ -349,8 +349,8 @@ class MomentumTest(parameterized.TestCase):
             slope = np.sin(40 * here)
             speed = 0.5 * speed + slope / np.abs(slope).sum()
             here = np.clip(here + 0.1 * speed / np.linalg.norm(speed), 0, 1)
-        found = attack(keys(1), None, x, jnp.zeros(1))
-        np.testing.assert_allclose(found.ravel(), here, atol=1e-4)
+        x_adv = attack(keys(1), None, x, jnp.zeros(1))
+        np.testing.assert_allclose(x_adv.ravel(), here, atol=1e-4)
 
     def test_none_is_the_same_program(self):
         def lowered(**options):

@@ -64,8 +64,8 @@ class WorstCaseTest(parameterized.TestCase):
             [self.shift([0.2, 0.0, 0.01, -0.1]), self.shift([0.3, 0.2, 0.05, -0.2])],
             self.judge,
         )
-        found = attack(keys(4), None, x, y)[:, 0, 0, 0]
-        np.testing.assert_allclose(found, [0.7, 0.7, 0.55, 0.5], rtol=1e-6)
+        x_adv = attack(keys(4), None, x, y)[:, 0, 0, 0]
+        np.testing.assert_allclose(x_adv, [0.7, 0.7, 0.55, 0.5], rtol=1e-6)
 
     def test_attacks_draw_different_numbers(self):
         def noise(keys, params, x, y):
@@ -84,8 +84,8 @@ class TargetedTest(parameterized.TestCase):
     def test_likeliest_by_hand(self):
         logits = jnp.array([[5.0, 2.0, 1.0, 3.0], [0.0, 3.0, 3.0, 1.0]])
         y = jnp.array([0, 3])
-        found = np.stack([likeliest(logits, y, rank) for rank in range(3)], 1)
-        np.testing.assert_array_equal(found, [[3, 1, 2], [1, 2, 0]])
+        classes = np.stack([likeliest(logits, y, rank) for rank in range(3)], 1)
+        np.testing.assert_array_equal(classes, [[3, 1, 2], [1, 2, 0]])
 
     def test_every_target_is_tried_and_the_worst_kept(self):
         def towards_target(keys, params, x, y):
@@ -103,9 +103,9 @@ class TargetedTest(parameterized.TestCase):
         x = jnp.array([[0.3, 0.25], [0.3, 0.15], [0.45, 0.0]])[:, :, None, None]
         y = jnp.zeros(3, jnp.int32)
         attack = attacks.targeted(logits, towards_target, targets=2)
-        found = jax.jit(attack)(keys(3), None, x, y)[:, :, 0, 0]
+        x_adv = jax.jit(attack)(keys(3), None, x, y)[:, :, 0, 0]
         expected = [[0.3, 0.55], [0.3, 0.45], [0.55, 0.0]]
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        np.testing.assert_allclose(x_adv, expected, rtol=1e-6)
 
     @parameterized.parameters(0, 2)
     def test_a_rank_may_be_an_argument(self, rank):
@@ -183,20 +183,20 @@ class EotTest(parameterized.TestCase):
 class StandardTest(parameterized.TestCase):
     @parameterized.parameters((10, 9), (4, 3), (3, 2), (2, 1), (1000, 9))
     def test_names_and_rounds(self, num_classes, rounds):
-        found = attacks.autoattack(linear, attacks.linf, num_classes)
+        components = attacks.autoattack(linear, attacks.linf, num_classes)
         self.assertEqual(
-            [(one.name, one.rounds) for one in found],
+            [(one.name, one.rounds) for one in components],
             [("apgd-ce", 1), ("apgd-t", rounds), ("fab-t", rounds), ("square", 1)],
         )
 
     def test_in_l1_as_published(self):
-        found = attacks.autoattack(linear, attacks.l1, 10)
+        components = attacks.autoattack(linear, attacks.l1, 10)
         self.assertEqual(
-            [(one.name, one.rounds) for one in found],
+            [(one.name, one.rounds) for one in components],
             [("apgd-ce", 5), ("apgd-t", 5), ("fab-t", 9), ("square", 1)],
         )
-        found = attacks.autoattack(linear, attacks.l1, 10, targets=3)
-        self.assertEqual([one.rounds for one in found], [5, 3, 3, 1])
+        components = attacks.autoattack(linear, attacks.l1, 10, targets=3)
+        self.assertEqual([one.rounds for one in components], [5, 3, 3, 1])
 
     @parameterized.product(case=[("linf", 5), ("l2", 3), ("l2", 2), ("l1", 4)])
     def test_each_component_breaks_linear_networks(self, case):
@@ -302,7 +302,7 @@ class SuiteTest(parameterized.TestCase):
 
         *_, dark = sequence.make_programs(apply, [Component("dark", attack_at, 3)])
         heard = []
-        found = sequence.attack(
+        result = sequence.attack(
             jax.random.key(0),
             dark,
             jnp.float32(1),
@@ -314,10 +314,10 @@ class SuiteTest(parameterized.TestCase):
             tick=heard.append,
         )
         # Of distances 0.05, 0.15, ..., backwards.
-        np.testing.assert_array_equal(found.indices, [1, 0, 4, 3, 2, 6, 5])
-        # Each round hears of all, of those that it leaves out first.
+        np.testing.assert_array_equal(result.indices, [1, 0, 4, 3, 2, 6, 5])
+        # Each round counts all examples, those that it leaves out first.
         self.assertEqual(heard, [4, 4, 1, 1, 2, 4, 4, 5, 4, 1])
-        moved = ladder().images[found.indices] - found.images
+        moved = ladder().images[result.indices] - result.images
         np.testing.assert_allclose(
             2 * moved[:, 0, 0, 0], [0.24] * 2 + [0.48] * 3 + [0.72] * 2, atol=1e-6
         )

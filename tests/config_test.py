@@ -6,54 +6,58 @@ import subprocess
 import sys
 from pathlib import Path
 
+import helpers
 from absl.testing import parameterized
+from helpers import tiny
 
 from nrf import config
-from nrf.experiments import build
+from nrf.config import Set, fields, options
+from nrf.experiments import Match, Mislabel, build
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+PUSH = config.PGD("l2", 0.5, 7, 0.1)
 TRAINING = config.Training(epochs=1, batch_size=4, learning_rate=0.1)
+SCRIPTS = {
+    config.Experiment: "run",
+    config.Theory: "theory",
+    config.Transfer: "transfer",
+}
+
+
+def replaced(**changes):
+    return lambda: dataclasses.replace(TRAINING, **changes)
 
 
 class ConfigTest(parameterized.TestCase):
     @parameterized.named_parameters((path.stem, path) for path in CONFIGS)
-    def test_files_hold_a_config_that_programs_can_be_made_of(self, path):
+    def test_files_hold_a_config_whose_networks_can_be_built(self, path):
         loaded = runpy.run_path(str(path))
-        found = loaded["config"]
-        self.assertEqual(found.name, path.stem)
+        shown = loaded["config"]
+        self.assertEqual(shown.name, path.stem)
         # Its header says how to run it.
-        script = {
-            config.Experiment: "run",
-            config.Theory: "theory",
-            config.Transfer: "transfer",
-        }[type(found)]
-        command = f"python scripts/{script}.py configs/{path.name}"
-        self.assertIn(command, loaded["__doc__"])
-        if script == "run":
-            build.Programs(found, 10)
-        if script == "transfer":
-            for learner in found.learners:
-                build.NetworkPrograms(learner.network, 10)
-
-    @parameterized.parameters(
-        ("small", 8),
-        ("mlp", 8),
-        ("resnet18", 16),
-        ("resnet50", 64),
-        ("vgg16", 16),
-        ("inception_v3", 64),
-        ("densenet121", 32),
-    )
-    def test_networks_have_the_widths_of_their_settings(self, name, features):
-        import jax
-
-        settings = config.Network(name, (0.5,), (0.2,), widths=(4, 8), width=2)
-        model = build.network(settings, 10)
-        x = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
-        params = jax.eval_shape(model.init, jax.random.key(0), x)
-        self.assertEqual(
-            jax.eval_shape(model.apply, params, x).features.shape[1], features
+        commands = (
+            f"python scripts/{SCRIPTS[type(shown)]}.py configs/{path.name}",
+            f"nrf run {path.stem}",
         )
+        self.assertTrue(any(command in loaded["__doc__"] for command in commands))
+        networks = {
+            config.Experiment: lambda c: [c.network],
+            config.Theory: lambda c: [c.ellipses.network],
+            config.Transfer: lambda c: [c.source, *(one.network for one in c.learners)],
+        }[type(shown)](shown)
+        for network in networks:
+            build.model(network, 10)
+        # The same config once more: compiled programs are found again by it.
+        self.assertEqual(options.load(path.stem), options.load(path.stem))
+
+    @parameterized.parameters(*options.shipped())
+    def test_every_field_of_the_shipped_configs_has_a_sentence(self, name):
+        silent = [
+            entry.path
+            for entry in fields.walk(options.load(name))
+            if isinstance(entry, fields.Field) and not entry.text
+        ]
+        self.assertEmpty(silent)
 
     def test_needs_no_jax(self):
         code = "import sys, nrf.config; sys.exit('jax' in sys.modules)"
@@ -63,40 +67,72 @@ class ConfigTest(parameterized.TestCase):
         ("grey", lambda: config.PGD("linf", 8, 7, 2), r"got 8; .* k / 255"),
         ("norm", lambda: config.PGD("l1", 0.5, 7, 0.1), "'l2' or 'linf', got 'l1'"),
         ("epsilon", lambda: config.PGD("l2", 0.0, 7, 0.1), "attack=None"),
+        ("nan", lambda: config.PGD("l2", float("nan"), 7, 0.1), "finite, got nan"),
         ("steps", lambda: config.PGD("l2", 0.5, 0, 0.1), "at least 1, got 0"),
-        ("step", lambda: config.PGD("l2", 0.5, 7, -0.1), "positive, got -0.1"),
+        ("half", lambda: config.PGD("l2", 0.5, 2.5, 0.1), "whole number.* got 2.5"),
+        ("step", lambda: config.PGD("l2", 0.5, 7, -0.1), "positive and finite, got -0"),
+        ("long", lambda: config.PGD("l2", 0.5, 7, float("inf")), "finite, got inf"),
         ("restarts", lambda: config.PGD("l2", 0.5, 7, 0.1, restarts=2), "random_start"),
-        ("name", lambda: config.Network("vit", (0.5,), (0.2,)), "'vit' is none of"),
-        ("std", lambda: config.Network("small", (0.5,), (0.0,)), "it divides"),
-        ("widths", lambda: config.Network("small", (0,), (1,), widths=()), "positive"),
-        ("dtype", lambda: config.Network("mlp", (0,), (1,), dtype="int8"), "int8"),
-        ("epochs", lambda: dataclasses.replace(TRAINING, epochs=0), "epochs must"),
-        ("batch", lambda: dataclasses.replace(TRAINING, batch_size=0), "batch_size"),
-        ("rate", lambda: dataclasses.replace(TRAINING, learning_rate=0), "rate must"),
-        ("drops", lambda: dataclasses.replace(TRAINING, drops=(50,)), "fractions"),
-        ("holdout", lambda: dataclasses.replace(TRAINING, holdout=1.0), "holdout"),
-        ("warmup", lambda: dataclasses.replace(TRAINING, warmup=5), "warmup"),
-        ("pad", lambda: dataclasses.replace(TRAINING, pad=-1), "pad"),
-        ("schedule", lambda: dataclasses.replace(TRAINING, schedule="flat"), "'flat'"),
-        ("start", lambda: config.Matching(1, 0.1, start="blank"), "'image' or 'noise'"),
-        ("copies", lambda: config.Matching(1, 0.1, copies=0), "copies"),
+        ("epochs", replaced(epochs=0), "epochs must"),
+        ("batch", replaced(batch_size=0), "batch_size"),
+        ("rate", replaced(learning_rate=0), "rate must"),
+        ("drops", replaced(drops=(50,)), "fractions"),
+        ("holdout", replaced(holdout=1.0), "holdout"),
+        ("warmup", replaced(warmup=5), "warmup"),
+        ("pad", replaced(pad=-1), "pad"),
+        ("schedule", replaced(schedule="flat"), "'flat'"),
+        ("momentum", replaced(momentum=1.0), "momentum"),
+        ("decay", replaced(weight_decay=-1.0), "weight_decay"),
+        ("start", lambda: Match(1, 0.1, start="blank"), "'image' or 'noise'"),
+        ("copies", lambda: Match(1, 0.1, copies=0), "copies"),
+        ("target", lambda: Mislabel(PUSH, "nearest"), "'nearest'"),
+        ("recipe", lambda: config.Set("D_R", 3, "D"), "recipe of D_R must be callable"),
         ("radius", lambda: config.Evaluation("linf", (8,), 20), r"k / 255"),
+        ("radii", lambda: config.Evaluation("l2", (1, 1), 20), "different"),
         ("crossings", lambda: config.Evaluation("l2", (1,), 5, crossings=0), "cross"),
+        ("work", lambda: config.Work(synthesis_batch=0), "synthesis_batch"),
+        ("alone", lambda: config.Work(evaluation_batch=1), "at least 2, got 1"),
+        ("classes", lambda: config.Plane((3, 3), 0.5), "two different ones"),
+        ("linear", lambda: config.Leakage(TRAINING, 0.5), "with an attack"),
+        ("images", lambda: config.AutoAttack(images=0), "images"),
     )
     def test_refuses(self, make, message):
         with self.assertRaisesRegex(ValueError, message):
             make()
 
-    def test_experiment_refuses(self):
-        digits = runpy.run_path(str(CONFIGS[0].parent / "digits.py"))["config"]
-        for change, message in (
-            (dict(seeds=()), "seeds must be"),
-            (dict(seeds=(1, 1)), "different"),
-            (dict(storage="uint8"), "8 bits would lose"),
-            (dict(synthesis_batch=0), "synthesis_batch"),
-        ):
-            with self.assertRaisesRegex(ValueError, message):
-                dataclasses.replace(digits, **change)
+    @parameterized.named_parameters(
+        ("none", dict(seeds=()), "seeds must be"),
+        ("twice", dict(seeds=(1, 1)), "different"),
+        # JAX keeps the lower 32 bits: these would be seeds 0 and 4294967295.
+        ("large", dict(seeds=(2**32,)), "2\\*\\*32 - 1"),
+        ("negative", dict(seeds=(-1,)), "2\\*\\*32 - 1"),
+        ("storage", dict(storage="uint8"), "8 bits would lose"),
+        ("network", dict(network="resnet50"), r"build\(num_classes\), got 'resnet50'"),
+        ("networks", dict(networks={}), "one training at least"),
+        (
+            "source",
+            dict(sets=(config.Set("D_R", Match(1, 0.1), "robot"),)),
+            "D_R is made with 'robot', which is not there",
+        ),
+        (
+            "name",
+            dict(sets=(config.Set("robust", Match(1, 0.1), "robust"),)),
+            "'robust' is there already",
+        ),
+    )
+    def test_experiment_refuses(self, change, message):
+        with self.assertRaisesRegex(ValueError, message):
+            dataclasses.replace(options.load("digits"), **change)
+
+    def test_the_reported_radius_is_nearest_to_half_that_of_training(self):
+        digits = options.load("digits")
+        self.assertEqual(digits.reported_epsilon, 0.5)
+        far = dataclasses.replace(digits.evaluation, epsilons=(0.1, 2.0))
+        self.assertEqual(
+            dataclasses.replace(digits, evaluation=far).reported_epsilon, 0.1
+        )
+        none = dataclasses.replace(digits.evaluation, epsilons=())
+        self.assertIsNone(dataclasses.replace(digits, evaluation=none).reported_epsilon)
 
     @parameterized.named_parameters(
         ("mean", dict(mean=(1.0, 2.0, 3.0)), "must be pairs"),
@@ -111,7 +147,7 @@ class ConfigTest(parameterized.TestCase):
         ("attack", dict(ellipses=dict(robust=TRAINING)), "attack in robust"),
     )
     def test_theory_refuses(self, change, message):
-        gaussian = runpy.run_path(str(CONFIGS[0].parent / "gaussian.py"))["config"]
+        gaussian = options.load("gaussian")
         with self.assertRaisesRegex(ValueError, message):
             if "ellipses" in change:
                 of = dataclasses.replace(gaussian.ellipses, **change["ellipses"])
@@ -138,3 +174,35 @@ class ConfigTest(parameterized.TestCase):
             rates.append(-float(update))
         for step, rate in zip((0, 10, 100), expected, strict=True):
             self.assertAlmostEqual(rates[step], rate, places=5)
+
+
+class NamesTest(parameterized.TestCase):
+    """Of networks and sets: what is made of what, and is there by then."""
+
+    @parameterized.named_parameters(
+        ("source", Set("D_x", Match(1, 1), "robots"), "with 'robots', .*D_R.*robust"),
+        ("of", Set("D_x", Match(1, 1), "robust", of="D_y"), "made of 'D_y', which"),
+        ("network", Set("D_x", Match(1, 1), "robust", of="standard"), "of 'standard'"),
+        ("itself", Set("D_x", Match(1, 1), "D_x"), "made with 'D_x', which is not"),
+        ("set", Set("D_R", Match(1, 1), "robust"), "'D_R' is there already"),
+        ("data", Set("test", Match(1, 1), "robust"), "'test' is there already"),
+        ("on", Set("D_x", Match(1, 1), "robust", TRAINING), "'on_D_x' is there"),
+        ("folder", Set("D/x", Match(1, 1), "robust"), "'D/x' is no name for a folder"),
+        # Networks of the controls come later.
+        ("later", Set("D_x", Match(1, 1), "labeller"), "with 'labeller', which is not"),
+    )
+    def test_wrong_ones_are_refused(self, one, message):
+        networks = {**tiny().networks, "on_D_x": TRAINING}
+        with self.assertRaisesRegex(ValueError, message):
+            tiny(
+                networks=networks,
+                sets=(*tiny().sets, one),
+                controls=helpers.controls(),
+            )
+
+    def test_sets_may_be_made_of_earlier_ones_and_with_networks_on_them(self):
+        again = Set("D_RR", Match(1, 1), "robust", of="D_R")
+        taught = Set("D_x", Match(1, 1), "on_D_R", of="test")
+        controls = config.Controls(sets=(taught,))
+        made = tiny(sets=(*tiny().sets, again), controls=controls)
+        self.assertEqual([one.name for one in made.all_sets[-2:]], ["D_RR", "D_x"])

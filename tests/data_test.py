@@ -7,9 +7,8 @@ import jax
 import numpy as np
 from absl.testing import parameterized
 
-from nrf import data
+from nrf import data, runs
 from nrf.data import planted
-from nrf.runs import formats
 
 
 class DigitsTest(parameterized.TestCase):
@@ -91,6 +90,7 @@ class PathsTest(parameterized.TestCase):
     @parameterized.parameters(
         ("", "got an empty name"),
         ("gs://bucket/photos", "is not a folder of this machine, .* copy it first"),
+        ("./photographs", "there is no folder photographs; .* has "),
         ("photographs/", "there is no folder photographs; .* has "),
         ("runs/nowhere/seed0/D_R", "there is no folder runs/nowhere/seed0/D_R;"),
         ("/nowhere", "there is no folder /nowhere; / has "),
@@ -99,9 +99,10 @@ class PathsTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, words):
             data.load(path)
 
-    def test_data_sets_in_a_cloud(self):
-        with self.assertRaisesRegex(ValueError, "gs://bucket/tfds is not a folder of"):
-            data.load("mnist", data_dir="gs://bucket/tfds")
+    @parameterized.parameters("gs://bucket/tfds", Path("gs://bucket/tfds"))
+    def test_data_sets_in_a_cloud(self, folder):
+        with self.assertRaisesRegex(ValueError, "bucket/tfds is not a folder of this"):
+            data.load("mnist", data_dir=folder)
 
 
 class ArraysTest(parameterized.TestCase):
@@ -164,7 +165,7 @@ class ArraysTest(parameterized.TestCase):
         (lambda x, y: ((x, y - 1), (x, y)), "got -1 .. 1; where a negative label"),
         (lambda x, y: ((x, y + 1), (x, y + 2)), "start at 1, not at 0; write y - 1"),
         (lambda x, y: ((x, 999 * y), (x, y)), "labels go up to 1998, for 12 training"),
-        (lambda x, y: ((x, 0 * y), (x, 0 * y)), "needs 2 classes or more, got 1"),
+        (lambda x, y: ((x, 0 * y), (x, 0 * y)), "be two classes or more, got 1"),
         (lambda x, y: ((x, y), (x[:, :2], y)), "set has images .5, 4, 3. and .* .2, 4"),
         (
             lambda x, y: ((x, y, "abc".split()), (x, y)),
@@ -208,11 +209,10 @@ class ConstructedTest(parameterized.TestCase):
 
     def save(self, provenance, images=None, dtype=np.float32):
         folder = self.root / "seed0" / "D_det"
-        folder.mkdir(parents=True)
         images = 1 - self.train.images if images is None else images
         labels = (self.train.labels + 1) % 10
         numbers = np.arange(len(labels))
-        made = formats.Constructed(
+        made = runs.Constructed(
             images.astype(dtype),
             labels,
             self.train.labels,
@@ -220,7 +220,7 @@ class ConstructedTest(parameterized.TestCase):
             self.train.names,
             provenance,
         )
-        formats.CONSTRUCTED.save(folder, made)
+        runs.save(folder, made)
         return folder
 
     @parameterized.parameters(np.float32, np.float16)

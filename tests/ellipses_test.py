@@ -1,16 +1,19 @@
 """The two ellipses: where the points lie, and what both ways of training find."""
 
-import dataclasses
 import runpy
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import helpers
 import numpy as np
 from absl.testing import parameterized
 
-from nrf import devices
+from nrf.config import Work
 from nrf.experiments import ellipses
+from nrf.runs import Steps, local
 
-CONFIG = Path(__file__).parent.parent / "configs" / "gaussian.py"
+CONFIG = helpers.ROOT / "configs" / "gaussian.py"
 
 
 class EllipsesTest(parameterized.TestCase):
@@ -18,8 +21,12 @@ class EllipsesTest(parameterized.TestCase):
         super().setUp()
         self.settings = runpy.run_path(str(CONFIG))["config"].ellipses
 
+    def run_in(self, folder, settings, **options):
+        env = local(Work(devices=1), **options)
+        return ellipses.run(settings, Steps(Path(folder), 0, env), grid=5)
+
     def test_points_fill_the_ellipses_evenly(self):
-        settings = dataclasses.replace(self.settings, examples=20_000)
+        settings = replace(self.settings, examples=20_000)
         train, test = ellipses.load(settings, 0)
         self.assertFalse((train.images[:100] == test.images[:100]).any())
         points = train.images.reshape(-1, 2)
@@ -35,9 +42,13 @@ class EllipsesTest(parameterized.TestCase):
         self.assertGreater(gap, self.settings.evaluation.epsilons[0])
 
     def test_only_adversarial_training_finds_the_robust_boundary(self):
-        settings = dataclasses.replace(self.settings, examples=1000)
-        found = ellipses.run(settings, 0, devices.make_mesh(1), grid=5)
-        standard, adversarial = found["networks"]
+        settings = replace(self.settings, examples=1000)
+        with tempfile.TemporaryDirectory() as out:
+            results = self.run_in(out, settings)
+            heard = helpers.Recorder()
+            self.assertEqual(self.run_in(out, settings, progress=heard), results)
+            self.assertEmpty(heard.begun)
+        standard, adversarial = results["networks"]
         for network in (standard, adversarial):
             self.assertEqual(network["total"], 1000)
             self.assertGreater(network["correct"], 990)
@@ -46,3 +57,10 @@ class EllipsesTest(parameterized.TestCase):
             self.assertGreater(network["margins"][-1][-1], 0)
         self.assertLess(standard["robustly_correct"], 100)
         self.assertGreater(adversarial["robustly_correct"], 950)
+
+    def test_batches_are_refused_before_any_work(self):
+        settings = replace(self.settings, examples=50)
+        with tempfile.TemporaryDirectory() as out:
+            with self.assertRaisesRegex(ValueError, "must be in 1 .. 50.* got 100"):
+                self.run_in(out, settings)
+            self.assertEmpty(list(Path(out).rglob("*")))

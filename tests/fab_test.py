@@ -233,11 +233,11 @@ class PromisesTest(parameterized.TestCase):
         pair = likeliest(logits, self.y, 1), self.y
         loss = losses.targeted_margin(self.model.apply)
         x_adv, distance = self.find("l2", loss=loss, y=pair)
-        # The network, which is not trained, never says some of the targets.
-        found = jnp.isfinite(distance)
-        self.assertTrue(bool(found.any()))
+        # The network, which is not trained, never predicts some of the targets.
+        reached = jnp.isfinite(distance)
+        self.assertTrue(bool(reached.any()))
         value = loss(self.params, x_adv, pair)
-        np.testing.assert_array_equal(value > 0, found)
+        np.testing.assert_array_equal(value > 0, reached)
 
     def test_the_judge_may_be_content_with_less(self):
         logits = self.model.apply(self.params, self.x).logits

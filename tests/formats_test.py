@@ -1,3 +1,5 @@
+"""How values lie on disk: every bit comes back, and others can read them."""
+
 import tempfile
 from pathlib import Path
 
@@ -7,8 +9,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
-from nrf.runs import store
-from nrf.runs.formats import ARRAYS, CONSTRUCTED, JSON, TRAINED, Constructed, Trained
+from nrf import data
+from nrf.runs import formats, store
+from nrf.runs.formats import Constructed, Trained
 
 
 def constructed(dtype=np.float32, n=23):
@@ -25,38 +28,29 @@ def constructed(dtype=np.float32, n=23):
     )
 
 
-def unused():
-    raise AssertionError("what is there was made again")
-
-
-class KindsTest(parameterized.TestCase):
+class FormatsTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        self.path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "stage"
+        self.path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "step"
 
-    def twice(self, kind, value):
-        """The value when it is made, and when it is loaded."""
-        return (
-            store.stage(self.path, {}, lambda: value, kind),
-            store.stage(self.path, {}, unused, kind),
-        )
+    def twice(self, value):
+        """The value when it is saved, and when it is loaded."""
+        return store.save(self.path, value), store.load(self.path)
 
     @parameterized.parameters(np.float32, np.float16)
     def test_constructed_sets_keep_every_bit(self, dtype):
         value = constructed(dtype)
-        for found in self.twice(CONSTRUCTED, value):
-            self.assertEqual(found.images.tobytes(), value.images.tobytes())
+        for back in self.twice(value):
+            self.assertEqual(back.images.tobytes(), value.images.tobytes())
             for name in ("images", "labels", "original_labels", "indices"):
-                np.testing.assert_array_equal(
-                    getattr(found, name), getattr(value, name)
-                )
-                self.assertEqual(getattr(found, name).dtype, getattr(value, name).dtype)
-            self.assertEqual(found.names, value.names)
-            self.assertEqual(found.provenance, value.provenance)
+                np.testing.assert_array_equal(getattr(back, name), getattr(value, name))
+                self.assertEqual(getattr(back, name).dtype, getattr(value, name).dtype)
+            self.assertEqual(back.names, value.names)
+            self.assertEqual(back.provenance, value.provenance)
 
     @parameterized.parameters(np.float32, np.float16)
     def test_constructed_sets_are_read_by_tfds_alone(self, dtype):
-        value, _ = self.twice(CONSTRUCTED, constructed(dtype))
+        value, _ = self.twice(constructed(dtype))
         builder = tfds.builder_from_directory(self.path)
         source = builder.as_data_source("train")
         self.assertLen(source, 23)
@@ -77,13 +71,13 @@ class KindsTest(parameterized.TestCase):
         with self.assertRaisesRegex(
             ValueError, f"float32 or float16, got {dtype.__name__}"
         ):
-            self.twice(CONSTRUCTED, value)
+            self.twice(value)
 
     @parameterized.parameters("labels", "original_labels", "indices")
     def test_columns_of_other_lengths_are_refused(self, name):
         for column in (np.zeros(22, int), np.zeros(23, float)):
             with self.assertRaisesRegex(ValueError, f"{name} must be 23 integers"):
-                self.twice(CONSTRUCTED, constructed()._replace(**{name: column}))
+                self.twice(constructed()._replace(**{name: column}))
 
     def test_trained_networks(self):
         params = {
@@ -95,18 +89,18 @@ class KindsTest(parameterized.TestCase):
         }
         history = [{"epoch": 1, "loss": np.float32(1.25), "accuracy": 0.5}]
         expected = jax.tree.map(np.asarray, params)
-        for found in self.twice(TRAINED, Trained(params, history)):
+        for back in self.twice(Trained(params, history)):
             self.assertEqual(
-                jax.tree.structure(found.params), jax.tree.structure(params)
+                jax.tree.structure(back.params), jax.tree.structure(params)
             )
             for a, b in zip(
-                *map(jax.tree.leaves, (found.params, expected)), strict=True
+                *map(jax.tree.leaves, (back.params, expected)), strict=True
             ):
                 self.assertIsInstance(a, np.ndarray)
                 self.assertEqual((a.dtype, a.shape), (b.dtype, b.shape))
                 self.assertEqual(a.tobytes(), b.tobytes())
             self.assertEqual(
-                found.history, [{"epoch": 1, "loss": 1.25, "accuracy": 0.5}]
+                back.history, [{"epoch": 1, "loss": 1.25, "accuracy": 0.5}]
             )
 
     def test_parameters_of_all_devices(self):
@@ -119,8 +113,8 @@ class KindsTest(parameterized.TestCase):
             )
             kernel = jax.device_put(np.arange(2.0 * count, dtype=np.float32), sharding)
             self.path = self.path.with_name(str(number))
-            for found in self.twice(TRAINED, Trained({"kernel": kernel}, [])):
-                np.testing.assert_array_equal(found.params["kernel"], kernel)
+            for back in self.twice(Trained({"kernel": kernel}, [])):
+                np.testing.assert_array_equal(back.params["kernel"], kernel)
 
     @parameterized.parameters(
         ({"params": {"a": (np.zeros(2),)}}, "params.params.a is a tuple"),
@@ -128,26 +122,40 @@ class KindsTest(parameterized.TestCase):
     )
     def test_other_trees_are_refused(self, params, words):
         with self.assertRaisesRegex(ValueError, words):
-            self.twice(TRAINED, Trained(params, []))
+            self.twice(Trained(params, []))
 
     def test_arrays(self):
         value = {"D": np.ones((2, 3), np.float32), "D_labels": np.array([1, 2])}
-        for found in self.twice(ARRAYS, value):
-            self.assertEqual(found.keys(), value.keys())
+        for back in self.twice(value):
+            self.assertEqual(back.keys(), value.keys())
             for name in value:
-                np.testing.assert_array_equal(found[name], value[name])
-
-    def test_what_is_no_array_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "count is a int, not an array"):
-            self.twice(ARRAYS, {"count": 3})
+                np.testing.assert_array_equal(back[name], value[name])
 
     def test_json(self):
         value = [{"name": "D_R", "correct": np.int64(3), "x": None}, {"loss": np.nan}]
-        for found in self.twice(JSON, value):
-            self.assertEqual(found[0], {"name": "D_R", "correct": 3, "x": None})
-            self.assertTrue(np.isnan(found[1]["loss"]))
+        for back in self.twice(value):
+            self.assertEqual(back[0], {"name": "D_R", "correct": 3, "x": None})
+            self.assertTrue(np.isnan(back[1]["loss"]))
 
     def test_arrays_are_no_json(self):
         with self.assertRaisesRegex(ValueError, r"write float\(x\)"):
-            self.twice(JSON, {"loss": jnp.float32(1)})
+            self.twice({"loss": jnp.float32(1), "epoch": 1})
         self.assertFalse(self.path.exists())
+
+    def test_what_a_value_is_saved_as_follows_from_its_type(self):
+        for value, name in (
+            (constructed(), "set"),
+            (Trained({}, []), "network"),
+            ({"a": np.ones(1), "b": jnp.ones(1)}, "arrays"),
+            ({"a": 1.0}, "json"),
+            ({}, "json"),
+            ([np.float32(1)], "json"),
+        ):
+            self.assertEqual(formats.format_of(value), name)
+
+    def test_a_set_of_somebody_else_is_kept_for_other_readers(self):
+        store.save(self.path, constructed())
+        with self.assertRaisesRegex(ValueError, "is there already"):
+            store.save(self.path, constructed())
+        train, _ = data.load((self.path, (np.zeros((2, 6, 5, 3), np.float32), [0, 1])))
+        np.testing.assert_array_equal(train.images, constructed().images)

@@ -180,6 +180,17 @@ class OptionsTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             attack(jax.random.key(3), WEIGHTS, images(), labels())
 
+    @parameterized.parameters(0, 1)
+    def test_neither_of_two_values_is_a_mean(self, which):
+        def two(params, x, y):
+            values = [LOSS(params, x, y)] * 2
+            values[which] = values[which].mean()
+            return tuple(values)
+
+        attack = attacks.apgd(two, BALL, steps=1)
+        with self.assertRaisesRegex(ValueError, r"one value for .* got shape \(\)"):
+            attack(jax.random.key(3), WEIGHTS, images(), labels())
+
     def test_pgd_chooses_by_the_second_of_two_values(self):
         def first_pixel(apply):
             return lambda params, x, y: x[:, 0, 0, 0]

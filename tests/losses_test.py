@@ -101,13 +101,13 @@ class LossesTest(parameterized.TestCase):
         y, t = jnp.array([1, 0]), jnp.array([0, 0])
         loss = losses.cross_entropy(apply)
         others = jnp.stack([2 * self.params, jnp.zeros((2, 2))])
-        found = losses.disentangled(loss)(
+        total = losses.disentangled(loss)(
             {"source": self.params, "others": others}, self.x, (t, y)
         )
-        # The second of the others says log 2 of everything.
+        # The second of the others has a loss of log 2 everywhere.
         kept = (loss(2 * self.params, self.x, y) + np.log(2)) / 2
         expected = loss(self.params, self.x, t) + kept
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        np.testing.assert_allclose(total, expected, rtol=1e-6)
 
     def test_negate(self):
         y = jnp.array([1, 0])

@@ -60,12 +60,12 @@ class EquationsTest(parameterized.TestCase):
         return objective(model).descend(model.train, params, clean(), moved(), self.y)
 
     def test_divergence(self):
-        found = losses.divergence(jnp.log(jnp.array([[0.5, 0.5]])), jnp.zeros((1, 2)))
-        np.testing.assert_allclose(found, [0], atol=1e-7)
+        value = losses.divergence(jnp.log(jnp.array([[0.5, 0.5]])), jnp.zeros((1, 2)))
+        np.testing.assert_allclose(value, [0], atol=1e-7)
         z = jnp.log(jnp.array([[0.25, 0.75]]))
         expected = 0.25 * np.log(0.5) + 0.75 * np.log(1.5)
-        found = losses.divergence(z, jnp.zeros((1, 2)))
-        np.testing.assert_allclose(found, [expected], rtol=1e-6)
+        value = losses.divergence(z, jnp.zeros((1, 2)))
+        np.testing.assert_allclose(value, [expected], rtol=1e-6)
 
     def test_madry(self):
         values, output, _ = self.descend(Madry())

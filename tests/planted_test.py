@@ -1,10 +1,10 @@
 """The planted features: closed forms against the images themselves, and a whole run."""
 
-import dataclasses
 import runpy
 import tempfile
-from pathlib import Path
+from dataclasses import replace
 
+import helpers
 import numpy as np
 from absl.testing import parameterized
 
@@ -12,7 +12,7 @@ from nrf.data import planted
 from nrf.experiments import main
 from nrf.theory import planted as truth
 
-CONFIG = Path(__file__).parent.parent / "configs" / "planted.py"
+CONFIG = helpers.ROOT / "configs" / "planted.py"
 
 
 def coordinates(dataset):
@@ -33,11 +33,11 @@ class ClosedFormTest(parameterized.TestCase):
         data = planted.load(20_000)[0]
         signs = 2.0 * data.labels - 1
         mean, variance = planted.moments()
-        found = coordinates(data) * signs[:, None]
+        signed = coordinates(data) * signs[:, None]
         # Five standard errors.
         error = 5 * np.sqrt(variance / 20_000)
-        self.assertTrue((np.abs(found.mean(0) - mean) < error).all())
-        np.testing.assert_allclose(found.var(0), variance, rtol=0.06)
+        self.assertTrue((np.abs(signed.mean(0) - mean) < error).all())
+        np.testing.assert_allclose(signed.var(0), variance, rtol=0.06)
 
     @parameterized.parameters("D", "D, adversarial", "D_det")
     def test_accuracies_of_classifiers(self, name):
@@ -55,9 +55,9 @@ class ClosedFormTest(parameterized.TestCase):
             feature = coordinates(data) @ a
             scale = np.sqrt((feature**2).mean())
             for epsilon in (0.0, 0.15):
-                found = (signs * feature).mean() / scale
-                found -= epsilon * np.linalg.norm(a) / scale
-                self.assertAlmostEqual(found, truth.usefulness(a, epsilon), delta=0.02)
+                useful = (signs * feature).mean() / scale
+                useful -= epsilon * np.linalg.norm(a) / scale
+                self.assertAlmostEqual(useful, truth.usefulness(a, epsilon), delta=0.02)
         # The point of the data set: both useful, the better one not robustly so.
         shade, checker = np.eye(64)[:2]
         self.assertGreater(truth.usefulness(checker), truth.usefulness(shade))
@@ -80,47 +80,45 @@ class EffectsTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        config = dataclasses.replace(runpy.run_path(str(CONFIG))["config"], seeds=(0,))
+        config = replace(runpy.run_path(str(CONFIG))["config"], seeds=(0,))
         with tempfile.TemporaryDirectory() as out:
-            cls.results = main.run(config, Path(out))
+            cls.results = main.run(config, out)
         cls.accuracy = {
-            (row["trained_on"], row["training"], row["epsilon"]): row["correct"]
-            / row["total"]
+            (row["network"], row["epsilon"]): row["correct"] / row["total"]
             for row in cls.results["rows"]
         }
+        push = config.sets[-1].recipe.attack
         cls.answers = truth.answers(
-            config.robust.attack.epsilon, config.mislabelling.attack.epsilon
+            config.networks["robust"].attack.epsilon, push.epsilon
         )
 
     @parameterized.parameters(
-        ("D", "standard", "D", 0.01),
-        ("D", "adversarial", "D, adversarial", 0.02),
-        ("D_R", "standard", "D_R", 0.03),
-        ("D_NR", "standard", "D_NR", 0.01),
+        ("standard", "D", 0.01),
+        ("robust", "D, adversarial", 0.02),
+        ("on_D_R", "D_R", 0.03),
+        ("on_D_NR", "D_NR", 0.01),
     )
-    def test_standard_accuracy_is_the_right_answer(self, on, how, answer, delta):
+    def test_standard_accuracy_is_the_right_answer(self, network, answer, delta):
         expected = truth.accuracy(self.answers[answer])
-        self.assertAlmostEqual(self.accuracy[on, how, 0.0], expected, delta=delta)
+        self.assertAlmostEqual(self.accuracy[network, 0.0], expected, delta=delta)
 
     def test_robust_features_make_standard_training_robust(self):
         for epsilon in (0.075, 0.15):
             expected = truth.accuracy(self.answers["D, adversarial"], epsilon)
-            found = self.accuracy["D", "adversarial", epsilon]
-            self.assertAlmostEqual(found, expected, delta=0.02)
-        on_robust = self.accuracy["D_R", "standard", 0.15]
-        self.assertGreater(on_robust, self.accuracy["D", "standard", 0.15] + 0.3)
-        self.assertGreater(on_robust, self.accuracy["D_NR", "standard", 0.15] + 0.3)
+            measured = self.accuracy["robust", epsilon]
+            self.assertAlmostEqual(measured, expected, delta=0.02)
+        on_robust = self.accuracy["on_D_R", 0.15]
+        self.assertGreater(on_robust, self.accuracy["standard", 0.15] + 0.3)
+        self.assertGreater(on_robust, self.accuracy["on_D_NR", 0.15] + 0.3)
 
     @parameterized.parameters("D_rand", "D_det")
     def test_wrong_labels_teach_the_true_ones(self, name):
         # Between chance and the right answer, and by the feature that is not robust.
-        self.assertGreater(self.accuracy[name, "standard", 0.0], 0.75)
-        self.assertLess(self.accuracy[name, "standard", 0.15], 0.25)
+        self.assertGreater(self.accuracy[f"on_{name}", 0.0], 0.75)
+        self.assertLess(self.accuracy[f"on_{name}", 0.15], 0.25)
 
     def test_which_features_the_networks_have(self):
-        standard, robust = (
-            [row for row in entry["rows"]] for entry in self.results["features"]
-        )
+        standard, robust = (entry["rows"] for entry in self.results["features"])
         # No feature is more useful than the best linear one, or than the shade if it
         # withstands what reverses the chessboard.
         best = truth.usefulness(self.answers["D"])
@@ -133,6 +131,14 @@ class EffectsTest(parameterized.TestCase):
         self.assertGreater(verdicts.count("useful, not robust"), len(verdicts) / 2)
 
     def test_the_attack_kept_to_its_ball_and_worked(self):
-        for attack in self.results["attacks"]:
-            self.assertGreater(attack["reached_target"], 0.9)
-            self.assertAlmostEqual(attack["max_norm"], 0.2, places=4)
+        pushed = [m for m in self.results["constructed"] if "max_norm" in m]
+        self.assertEqual([made["set"] for made in pushed], ["D_rand", "D_det"])
+        for made in pushed:
+            self.assertGreater(made["reached_target"], 0.9)
+            self.assertAlmostEqual(made["max_norm"], 0.2, places=4)
+
+    def test_matching_brought_features_together(self):
+        matched = [m for m in self.results["constructed"] if "final_distance" in m]
+        self.assertEqual([made["set"] for made in matched], ["D_R", "D_NR"])
+        for made in matched:
+            self.assertLess(made["final_distance"], 0.1 * made["start_distance"])

@@ -1,69 +1,154 @@
-"""The scripts and the commands of the README, as a user runs them."""
+"""The command and the scripts, as a user runs them."""
 
+import contextlib
+import errno
+import io
 import json
 import os
-import re
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from absl.testing import parameterized
 
-from nrf.runs import formats
+from nrf import __main__ as command
+from nrf.runs import store
 
 ROOT = Path(__file__).parent.parent
+SETS = ("D-R", "D-NR", "D-rand", "D-det")
+TRAININGS = ("standard", "robust", *(f"{name}.train" for name in SETS))
 TINY = (
-    "--seeds 0 --train-examples 60 --test-examples 120 --standard.epochs 1 "
-    "--robust.epochs 1 --on.D-R.epochs 1 --on.D-NR.epochs 1 --on.D-rand.epochs 1 "
-    "--on.D-det.epochs 1 --matching.steps 2 --mislabelling.attack.steps 2 "
-    "--evaluation.steps 2 --evaluation.batch-size 40 --network.widths 4 4 4 "
-    "--standard.batch-size 20 --robust.batch-size 20 --on.D-R.batch-size 20 "
-    "--on.D-NR.batch-size 20 --on.D-rand.batch-size 20 --on.D-det.batch-size 20 "
-    "--synthesis-batch 60 --features.images 120 --features.steps 2"
+    "--seeds 0 --train-examples 60 --test-examples 120 --network.widths 4 4 4 "
+    "--evaluation.steps 2 --work.evaluation-batch 40 --work.synthesis-batch 60 "
+    "--features.images 120 --features.steps 2 "
+    "--D-R.recipe.steps 2 --D-NR.recipe.steps 2 "
+    "--D-rand.recipe.attack.steps 2 --D-det.recipe.attack.steps 2 "
+    + " ".join(f"--{name}.epochs 1 --{name}.batch-size 20" for name in TRAININGS)
 ).split()
+STUDY = """
+from nrf.config import PGD, Learner, Training, Transfer
+from nrf.experiments import Mislabel
+from nrf.models import MLP, Small
+
+training = Training(epochs=1, batch_size=20, learning_rate=0.05)
+attack = PGD("l2", 1.0, steps=3, step_size=0.5)
+config = Transfer(
+    name="study",
+    data="digits",
+    source=Small((0.3,), (0.38,), widths=(4, 5)),
+    source_training=training,
+    learners=tuple(
+        Learner(f"mlp{width}", MLP((0.3,), (0.38,), (width,)), training, training)
+        for width in (4, 5, 6)
+    ),
+    attack=attack,
+    D_det=Mislabel(attack, "next"),
+    test_examples=60,
+)
+"""
+
+
+# A process that can write no file above 1 kB, as if the disk were full.
+FULL = """
+import resource, sys
+from nrf.__main__ import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
 
 
 def python(*arguments, **environment):
-    return subprocess.run(
+    """Runs Python in the checkout."""
+    done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "100", **environment},
         capture_output=True,
         text=True,
     )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def nrf(*arguments):
+    """The command in this process, where JAX is there already."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = command.main([str(argument) for argument in arguments])
+        except SystemExit as end:  # tyro's.
+            code = end.code
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 class RunTest(parameterized.TestCase):
     def test_digits_from_command_to_page(self):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "digits"
-            command = ["scripts/run.py", "configs/digits.py", "--out", out, *TINY]
-            done = python(*command)
-            self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertIn("| D, adversarial |", done.stdout)
-            self.assertEqual(
-                done.stdout.strip().splitlines()[-1], str(out / "report.html")
-            )
-            self.assertRegex(done.stderr, r"seed 0: D_R: 100%.*images/s")
+            options = ["--out", out, *TINY]
+            done = python("scripts/run.py", "configs/digits.py", *options)
+            self.assertEqual(done.code, 0, done.err)
+            self.assertIn("| D, adversarial |", done.out)
+            page = out / "report.html"
+            self.assertEqual(done.out.strip().splitlines()[-1], str(page))
+            # A log has one line for each step, with what came of it.
+            self.assertRegex(done.err, r"seed0/D_R: \d+\.\d s, .*\d")
+            self.assertLess(len(done.err.splitlines()), 60)
             results = json.loads((out / "results.json").read_text())
             self.assertEqual(results["config"]["train_examples"], 60)
-            self.assertIn("configs/digits.py", results["command"])
-            page = (out / "report.html").read_bytes()
+            self.assertStartsWith(
+                results["command"], "python scripts/run.py configs/digits.py --out"
+            )
+            html = page.read_bytes()
 
-            again = python(*command)
-            self.assertEqual(again.returncode, 0, again.stderr)
-            self.assertNotIn("images/s", again.stderr)
+            # By its name, with a terminal that has no ±; nothing is made again.
+            again = python(
+                "-m", "nrf", "run", "digits", *options, PYTHONIOENCODING="ascii"
+            )
+            self.assertEqual(again.code, 0, again.err)
+            self.assertRegex(again.err, r"^\d+ steps were there already\n$")
 
-            other = python(*command, "--matching.steps", "3")
-            self.assertEqual(other.returncode, 1)
-            self.assertRegex(other.stderr, "D_R was made with .*steps=2.*says 3")
-            self.assertNotIn("Traceback", other.stderr)
+            other = nrf("run", "digits", *options, "--D-R.recipe.steps", 3)
+            self.assertEqual(other.code, 1)
+            self.assertRegex(
+                other.err, "D_R was made with .*steps=2; this run asks for 3"
+            )
 
+            page.unlink()
             remade = python("scripts/report.py", out)
-            self.assertEqual(remade.returncode, 0, remade.stderr)
-            self.assertEqual((out / "report.html").read_bytes(), page)
+            self.assertEqual(remade.out.strip(), str(page), remade.err)
+            self.assertEqual(remade.code, 0, remade.err)
+            self.assertIn(b"D_R", html)
+
+            compared = nrf("compare", out)
+            self.assertEqual(compared.code, 0, compared.err)
+            self.assertIn("| D, adversarial", compared.out)
+            self.assertTrue((Path(folder) / "comparison.html").is_file())
+
+            full = python("-c", FULL, "run", "digits", *options)
+            self.assertEqual(full.code, 1)
+            self.assertIn(os.strerror(errno.EFBIG), full.err.splitlines()[-1])
+            self.assertIn(str(out), full.err.splitlines()[-1])
+            self.assertNotIn("Traceback", full.err)
+
+    def test_plan_shows_steps_and_makes_none(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "digits"
+            done = nrf("run", "digits", "--out", out, *TINY, "--plan")
+            self.assertEqual(done.code, 0, done.err)
+            self.assertRegex(done.out, r"\nseed0/standard +60 ")
+            self.assertRegex(done.out, r"\nseed0/on_D_R +60 ")
+            self.assertRegex(done.out, r"\n0 of \d+ steps are done")
+            self.assertEmpty(list(Path(folder).rglob("manifest.json")))
 
     def test_theory_from_command_to_page(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -72,108 +157,129 @@ class RunTest(parameterized.TestCase):
                 "--samples 200 --fit-samples 50 --fit-epsilons 1 --pgd 2 0.3 4 0.2 "
                 "--dimensions 2 3 --dimension-samples 60 --draws 1000 --problems 9 "
                 "--ellipses.examples 200 --ellipses.standard.epochs 1 "
-                "--ellipses.robust.epochs 1 --ellipses.evaluation.batch-size 100"
+                "--ellipses.robust.epochs 1 --work.evaluation-batch 100"
             ).split()
-            done = python(
-                "scripts/theory.py", "configs/gaussian.py", "--out", out, *options
-            )
-            self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertEqual(done.stdout.strip(), str(out / "report.html"))
-            found = json.loads((out / "theory.json").read_text())
-            self.assertLen(found["fits"], 3)
-            self.assertEqual(found["config"]["samples"], 200)
-            variances = np.array(found["curve"]["eigenvalues"])
+            done = python("-m", "nrf", "run", "gaussian", "--out", out, *options)
+            self.assertEqual(done.code, 0, done.err)
+            self.assertEqual(done.out.strip(), str(out / "report.html"))
+            results = json.loads((out / "theory.json").read_text())
+            self.assertLen(results["fits"], 3)
+            self.assertEqual(results["config"]["samples"], 200)
+            variances = np.array(results["curve"]["eigenvalues"])
             self.assertTrue((np.diff(variances, axis=0) > 0).all())
 
     def test_transfer_from_command_to_page(self):
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / "study.py"
-            config.write_text(
-                "import sys; sys.path.insert(0, 'tests')\n"
-                "from transfer_test import tiny\nconfig = tiny()\n"
-            )
+            config.write_text(STUDY)
             out = Path(folder) / "run"
             options = (
                 "--halves False --storage float16 --train-examples 60 "
-                "--learners.0.network.widths 3"
-            )
-            command = ["scripts/transfer.py", config, "--out", out, *options.split()]
-            done = python(*command)
-            self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertIn("| source: small |", done.stdout)
-            self.assertEqual(
-                done.stdout.strip().splitlines()[-1], str(out / "report.html")
-            )
-            self.assertRegex(done.stderr, r"seed 0: mlp_on_D_det: 100%.*images/s")
-            found = json.loads((out / "transfer.json").read_text())
-            self.assertEqual(found["config"]["learners"][0]["network"]["widths"], [3])
+                "--mlp4.network.widths 3"
+            ).split()
+            done = nrf("run", config, "--out", out, *options)
+            self.assertEqual(done.code, 0, done.err)
+            self.assertIn("| source", done.out)
+            page = str(out / "report.html")
+            self.assertEqual(done.out.strip().splitlines()[-1], page)
+            self.assertRegex(done.err, r"seed0/mlp5_on_D_det: \d+\.\d s")
+            results = json.loads((out / "transfer.json").read_text())
+            self.assertEqual(results["config"]["learners"][0]["network"]["widths"], [3])
             # Without halves D_det is of all training images.
-            made = formats.CONSTRUCTED.load(out / "seed0" / "D_det")
+            made = store.load(out / "seed0" / "D_det")
             self.assertLen(made.labels, 60)
             self.assertEqual(made.images.dtype, np.float16)
 
-            again = python(*command)
-            self.assertEqual(again.returncode, 0, again.stderr)
-            self.assertNotIn("images/s", again.stderr)
+            again = nrf("run", config, "--out", out, *options, "--quiet")
+            self.assertEqual((again.code, again.err), (0, ""))
 
-    def test_a_script_refuses_the_configs_of_another(self):
-        for script, name in (
-            ("run", "gaussian"),
-            ("theory", "digits"),
-            ("transfer", "digits"),
-        ):
-            done = python(f"scripts/{script}.py", f"configs/{name}.py", "--out", "/x")
-            self.assertEqual(done.returncode, 1)
-            self.assertIn(f"configs/{name}.py is not for scripts/{script}", done.stderr)
-
-    @parameterized.named_parameters(
-        ("field", ["--robust.atack.steps", "3"], "--robust.attack.steps"),
-        ("value", ["--robust.attack.steps", "0"], "must be at least 1, got 0"),
-        ("choice", ["--robust.attack.norm", "l1"], "linf"),
-        ("data", ["--data", "cifar1O", "--data-dir", "/"], "cifar10"),
-        ("folder", ["--data", "cifar10", "--data-dir", "/nowhere"], "/nowhere"),
-        ("writable", ["--out", "/proc/nowhere"], "can not be written"),
-    )
-    def test_refuses_before_any_work(self, options, message):
+    @parameterized.parameters((signal.SIGINT, 130), (signal.SIGTERM, 143))
+    def test_stopped_it_says_what_is_kept_and_how_to_go_on(self, number, code):
         with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "run"
-            done = python("scripts/run.py", "configs/digits.py", "--out", out, *options)
-            self.assertNotEqual(done.returncode, 0)
-            said = " ".join((done.stdout + done.stderr).split())
+            out = Path(folder) / "digits"
+            lines = []
+            # Where these tests themselves run in the background, Ctrl-C is ignored.
+            begin = (
+                "import runpy, signal;"
+                "signal.signal(signal.SIGINT, signal.default_int_handler);"
+                "runpy.run_module('nrf', run_name='__main__', alter_sys=True)"
+            )
+            with subprocess.Popen(
+                [sys.executable, "-c", begin, "run", "digits", "--out", out, *TINY]
+                + ["--robust.epochs", "100000"],
+                cwd=ROOT,
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as run:
+                for line in run.stderr:
+                    lines.append(line)
+                    if "seed0/standard" in line:
+                        run.send_signal(number)
+            self.assertEqual(run.returncode, code, lines)
+            self.assertLen(lines, 4, lines)  # A step, its time, nothing, and this:
+            self.assertEqual(
+                lines[-1].partition(" --seeds")[0],
+                f"Stopped; {out} keeps 1 finished step. To go on: "
+                f"python -m nrf run digits --out {out}",
+            )
+
+
+class RefusalsTest(parameterized.TestCase):
+    @parameterized.named_parameters(
+        ("field", ["--robust.atack.steps", "3"], 2, "--robust.attack.steps"),
+        ("value", ["--robust.attack.steps", "0"], 2, "least 1, got 0"),
+        ("choice", ["--robust.attack.norm", "l1"], 2, "linf"),
+        ("data", ["--data", "cifar1O", "--data-dir", "/"], 1, "cifar10"),
+        ("folder", ["--data", "cifar10", "--data-dir", "/nowhere"], 1, "/nowhere"),
+        ("writable", ["--out", "/proc/nowhere"], 1, "can not be written"),
+    )
+    def test_refuses_before_any_work(self, options, code, message):
+        with tempfile.TemporaryDirectory() as folder:
+            done = nrf("run", "digits", "--out", Path(folder) / "run", *options)
+            self.assertEqual(done.code, code)
+            said = " ".join((done.out + done.err).split())
             self.assertIn(message, said)
-            self.assertNotIn("Traceback", said)
             self.assertEmpty(list(Path(folder).rglob("*.json")))
 
-    def test_says_which_configs_there_are(self):
-        done = python("scripts/run.py", "configs/nothing.py")
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("configs/digits.py", done.stderr)
+    @parameterized.parameters(
+        ("run", 2, "CONFIG is a file, or the name of one.*cifar10, .*digits"),
+        ("run --out x", 2, "CONFIG is a file"),
+        ("run digitz --out x", 1, "Did you mean digits"),
+        ("runn digits", 2, "no command 'runn'; it has run, report, compare, prepare"),
+        ("run digits --out x --reuse /nowhere", 2, "--reuse: there is no folder /now"),
+        ("report /nowhere", 1, "/nowhere"),
+        ("compare /nowhere", 1, "/nowhere"),
+        ("prepare-cifar10 --archive /nowhere", 1, "/nowhere"),
+    )
+    def test_says_what_is_wrong(self, line, code, words):
+        done = nrf(*line.split())
+        self.assertEqual(done.code, code)
+        self.assertRegex(done.err.replace("\n", " "), words)
+
+    def test_refuses_what_is_no_experiment(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "study.py"
+            file.write_text("config = {'seeds': 3}\n")
+            done = nrf("run", file, "--out", folder)
+            self.assertEqual(done.code, 1)
+            self.assertRegex(done.err, "study.py has a config of type dict; nrf runs")
 
     @parameterized.parameters(
-        "run.py configs/digits.py",
-        "theory.py configs/gaussian.py",
-        "transfer.py configs/transfer_small.py",
-        "prepare_cifar10.py",
-        "report.py",
+        "scripts/run.py configs/digits.py",
+        "scripts/theory.py configs/gaussian.py",
+        "scripts/compare.py",
+        "-m nrf run",
+        "-m nrf",
     )
-    def test_help(self, script):
-        done = python(*f"scripts/{script} --help".split())
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("usage", done.stdout)
+    def test_help(self, line):
+        done = python(*line.split(), "--help")
+        self.assertEqual((done.code, done.err), (0, ""))
+        self.assertRegex(done.out, "usage|nrf run")
 
-
-class ReadmeTest(parameterized.TestCase):
-    def test_python_of_the_readme_runs(self):
-        blocks = re.findall(
-            r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-        )
-        self.assertNotEmpty(blocks)
-        done = python("-c", "\n".join(blocks))
-        self.assertEqual(done.returncode, 0, done.stderr)
-
-    def test_commands_of_the_readme_exist(self):
-        text = (ROOT / "README.md").read_text()
-        files = set(re.findall(r"(?:scripts|configs|benchmarks)/\w+\.\w+", text))
-        self.assertGreater(len(files), 5)
-        for file in files:
-            self.assertTrue((ROOT / file).is_file(), file)
+    @parameterized.parameters(
+        "run transfer_small", "run digits_full", "report", "prepare-cifar10"
+    )
+    def test_help_without_a_process(self, line):
+        done = nrf(*line.split(), "--help")
+        self.assertEqual(done.code, 0)
+        self.assertIn("usage", done.out)

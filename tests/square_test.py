@@ -9,7 +9,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nrf import attacks, losses, models
 from nrf.attacks import threat as threats
-from nrf.attacks.square import _draw, _move, _pattern, _set, _tiles, sides
+from nrf.attacks.square import (
+    blobs,
+    draw_numbers,
+    move_square,
+    set_square,
+    sides,
+    tiles,
+)
 
 SHAPE = (6, 5, 4, 3)
 BALLS = (("linf", 0.1), ("l2", 0.7), ("l1", 4.0))
@@ -31,14 +38,14 @@ def norms_of(norm, d):
 class PartsTest(parameterized.TestCase):
     def test_sides_by_hand(self):
         # Of 32 x 32 pixels, 0.8 / 2^k for k = 0 ... 9: √(0.8 * 1024) = 28.6, 20.2, ...
-        found = sides(10000, 32, 32, 0.8, 10000)
+        whole = sides(10000, 32, 32, 0.8, 10000)
         at = [0, 10, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001, 9999]
         expected = [29, 29, 20, 14, 10, 7, 5, 4, 3, 2, 1, 1]
-        np.testing.assert_array_equal(found[at], expected)
+        np.testing.assert_array_equal(whole[at], expected)
         # The same schedule in a tenth of the queries.
-        np.testing.assert_array_equal(found[::10], sides(1000, 32, 32, 0.8, 1000))
+        np.testing.assert_array_equal(whole[::10], sides(1000, 32, 32, 0.8, 1000))
         # Half of a search begins as the whole.
-        np.testing.assert_array_equal(found[:5000], sides(5000, 32, 32, 0.8, 10000))
+        np.testing.assert_array_equal(whole[:5000], sides(5000, 32, 32, 0.8, 10000))
         self.assertEqual(sides(1, 2, 9, 1.0, 1).tolist(), [2])
 
     def test_pattern_by_hand(self):
@@ -52,19 +59,23 @@ class PartsTest(parameterized.TestCase):
             [-c, -b, -a, -b, -c],
             [-c, -b, -b, -b, -c],
         ]
-        found = _pattern(threats.l2(1.0), rows, columns, 5, (5, 5))
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        pattern = blobs(threats.l2(1.0), rows, columns, 5, (5, 5))
+        np.testing.assert_allclose(pattern, expected, rtol=1e-6)
         # In l1 with the fourth powers.
-        found = _pattern(threats.l1(1.0), rows, columns, 5, (5, 5))
+        pattern = blobs(threats.l1(1.0), rows, columns, 5, (5, 5))
         a, b, c = 1 + 1 / 16 + 1 / 81, 1 / 16 + 1 / 81, 1 / 81
-        np.testing.assert_allclose(found[0], [c, b, b, b, c], rtol=1e-6)
-        np.testing.assert_allclose(found[1], [c, b, a, b, c], rtol=1e-6)
+        np.testing.assert_allclose(pattern[0], [c, b, b, b, c], rtol=1e-6)
+        np.testing.assert_allclose(pattern[1], [c, b, a, b, c], rtol=1e-6)
 
     def test_a_linf_proposal_is_one_square_of_one_sign_per_channel(self):
         d = jnp.zeros((7, 6, 3))
         corners = set()
         news = jax.jit(
-            jax.vmap(lambda key: _set(attacks.linf(0.1), d, 3, _draw(key, d.shape)))
+            jax.vmap(
+                lambda key: set_square(
+                    attacks.linf(0.1), d, 3, draw_numbers(key, d.shape)
+                )
+            )
         )(keys(60))
         for new in np.asarray(news):
             rows, columns = (
@@ -83,11 +94,13 @@ class PartsTest(parameterized.TestCase):
     @parameterized.parameters("l2", "l1")
     def test_a_proposal_uses_the_norm_up(self, norm):
         threat = getattr(attacks, norm)(0.5)
-        d = _tiles(threat, jax.random.key(0), (10, 11, 3), jnp.float32)
+        d = tiles(threat, jax.random.key(0), (10, 11, 3), jnp.float32)
         np.testing.assert_allclose(norms_of(norm, d[None]), [0.5], rtol=1e-5)
         # 0.3 of 0.5 is in use before, and all of it after.
         d = 0.6 * d
-        news = jax.jit(jax.vmap(lambda key: _move(threat, d, 3, _draw(key, d.shape))))
+        news = jax.jit(
+            jax.vmap(lambda key: move_square(threat, d, 3, draw_numbers(key, d.shape)))
+        )
         new = news(keys(20))
         # Only two windows of 3 x 3 differ.
         changed = np.any(np.asarray(new != d[None]), axis=3).sum((1, 2))
@@ -99,12 +112,12 @@ class PartsTest(parameterized.TestCase):
             new = jax.vmap(lambda d: threat.project(d[None])[0])(new)
         np.testing.assert_allclose(norms_of(norm, new), np.full(20, 0.5), rtol=1e-5)
 
-    def test_tiles_are_alike_but_for_signs(self):
+    def test_tiles_are_alike_up_to_signs(self):
         threat = attacks.l2(1.0)
-        d = np.asarray(_tiles(threat, jax.random.key(0), (10, 10, 2), jnp.float32))
-        tiles = np.abs(d).reshape(5, 2, 5, 2, 2)
+        d = np.asarray(tiles(threat, jax.random.key(0), (10, 10, 2), jnp.float32))
+        whole = np.abs(d).reshape(5, 2, 5, 2, 2)
         np.testing.assert_allclose(
-            tiles, np.broadcast_to(tiles[:1, :, :1], tiles.shape), rtol=1e-6
+            whole, np.broadcast_to(whole[:1, :, :1], whole.shape), rtol=1e-6
         )
         self.assertEqual(set(np.sign(d[1, 1::2, 0])), {-1, 1})
 

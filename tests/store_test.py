@@ -1,3 +1,5 @@
+"""Values on disk: whole or not there at all, refused where they are not as written."""
+
 import json
 import os
 import signal
@@ -7,35 +9,32 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-import jax
 import numpy as np
 from absl.testing import parameterized
 
-from nrf.runs import store
-from nrf.runs.formats import ARRAYS
+from nrf.runs import formats, manifest, provenance, store
 
-ABOUT = {"seed": 0, "matching": {"steps": 1000, "step_size": 0.1}, "sizes": (1, 2)}
+ABOUT = {"seed": 0, "match": {"steps": 1000, "step_size": 0.1}, "sizes": [1, 2]}
 VALUE = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, 2])}
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from nrf.runs import store
-from nrf.runs.formats import ARRAYS, Kind
+from nrf.runs import formats, store
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-def save(folder, value):
-    ARRAYS.save(folder, value)
+def save(folder, value, whole=formats.FORMATS["arrays"].save):
+    whole(folder, value)
     if sys.argv[2] == "save":
         die()
 
+formats.FORMATS["arrays"] = formats.FORMATS["arrays"]._replace(save=save)
 if sys.argv[2] == "rename":
     Path.rename = die
-make = die if sys.argv[2] == "make" else lambda: {"a": np.ones(1)}
-store.stage(Path(sys.argv[1]), {}, make, Kind(save, ARRAYS.load))
+store.save(Path(sys.argv[1]), {"a": np.ones(1)}, {"seed": 0})
 """
 
 FULL = """
@@ -47,23 +46,16 @@ from nrf.runs import formats, store
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 images = np.random.default_rng(0).random((50, 8, 8, 3), np.float32)
 rows = np.arange(50)
-for kind, value in (
-    (formats.ARRAYS, {"a": images}),
-    (formats.TRAINED, formats.Trained({"a": images}, [])),
-    (
-        formats.CONSTRUCTED,
-        formats.Constructed(images, rows * 0, rows * 0, rows, "a", {}),
-    ),
+for value in (
+    {"a": images},
+    formats.Trained({"a": images}, []),
+    formats.Constructed(images, rows * 0, rows * 0, rows, ("a", "b"), {}),
 ):
     try:
-        store.stage(Path(sys.argv[1]), {}, lambda: value, kind)
+        store.save(Path(sys.argv[1]), value)
     except OSError as error:
         print(error)
 """
-
-
-def unused():
-    raise AssertionError("what is there was made again")
 
 
 def run(code, *arguments):
@@ -71,21 +63,27 @@ def run(code, *arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-class StageTest(parameterized.TestCase):
+class Folders(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.out = Path(self.enterContext(tempfile.TemporaryDirectory())) / "runs" / "a"
         self.path = self.out / "D_R"
 
-    def stage(self, about=ABOUT, make=lambda: VALUE, kind=ARRAYS):
-        return store.stage(self.path, about, make, kind)
+    def save(self, about=ABOUT, value=VALUE):
+        return store.save(self.path, value, about)
+
+    def with_format(self, **functions):
+        """Arrays are saved or loaded by other functions."""
+        changed = formats.FORMATS["arrays"]._replace(**functions)
+        return mock.patch.dict(formats.FORMATS, arrays=changed)
 
     def names(self):
         return sorted(path.name for path in self.out.iterdir())
 
-    def test_is_made_once(self):
-        for make in (lambda: VALUE, unused):
-            value = self.stage(make=make)
+
+class StoreTest(Folders):
+    def test_comes_back_as_it_was(self):
+        for value in (self.save(), store.load(self.path, ABOUT), store.load(self.path)):
             self.assertEqual(value.keys(), VALUE.keys())
             for name, array in VALUE.items():
                 np.testing.assert_array_equal(value[name], array)
@@ -93,94 +91,110 @@ class StageTest(parameterized.TestCase):
         self.assertEqual(self.names(), ["D_R"])
 
     def test_manifest(self):
-        self.stage()
-        found = json.loads((self.path / "manifest.json").read_text())
-        self.assertEqual(found["about"], {**ABOUT, "sizes": [1, 2]})
-        self.assertEqual(found["versions"]["numpy"], np.__version__)
-        self.assertEqual(found["device"], store.device())
-        self.assertEqual(found["git"], store.git_commit())
-        self.assertRegex(found["created"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
-        self.assertGreaterEqual(found["seconds"], 0)
-        self.assertEqual(found["sha256"].keys(), {"a.npy", "b.npy"})
-        self.assertEqual(found, store.manifest(self.path))
+        store.save(self.path, VALUE, ABOUT, seconds=1.5)
+        said = json.loads((self.path / "manifest.json").read_text())
+        self.assertEqual(said["about"], ABOUT)
+        self.assertEqual(said["versions"]["numpy"], np.__version__)
+        self.assertEqual(said["device"], provenance.device())
+        self.assertEqual(said["git"], provenance.git_commit())
+        self.assertRegex(said["created"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
+        self.assertEqual((said["seconds"], said["format"]), (1.5, "arrays"))
+        self.assertEqual(said["sha256"].keys(), {"a.npy", "b.npy"})
+        self.assertEqual(said, manifest.read(self.path))
 
     @parameterized.parameters(
         (
-            {"matching": {"steps": 500, "step_size": 0.1}},
-            "D_R was made with matching.steps=1000; this config says 500. Remove "
+            {"match": {"steps": 500, "step_size": 0.1}},
+            "D_R was made with match.steps=1000; this run asks for 500. Remove "
             r"\S+/D_R or choose another --out.",
         ),
         (
-            {"matching": {"steps": 500, "step_size": 0.2}},
-            "made with matching.steps=1000, matching.step_size=0.1; this config says "
-            "matching.steps=500, matching.step_size=0.2.",
+            {"match": {"steps": 500, "step_size": 0.2}},
+            "made with match.steps=1000, match.step_size=0.1; this run asks for "
+            "match.steps=500, match.step_size=0.2.",
         ),
-        ({"start": "noise"}, "made with start=nothing; this config says noise."),
-        ({"matching": None}, "made with .*matching.steps=1000"),
+        ({"start": "noise"}, "made with start=nothing; this run asks for noise."),
+        ({"match": None}, "made with .*match.steps=1000"),
         (
             {name: 1 for name in "pqrstu"},
             "p=nothing, q=nothing, r=nothing, s=nothing; .*, and 2 more differ.",
         ),
     )
     def test_other_settings_are_refused_by_name(self, change, words):
-        self.stage()
+        self.save()
         with self.assertRaisesRegex(ValueError, words):
-            self.stage({**ABOUT, **change}, unused)
-        self.stage(make=unused)
+            store.load(self.path, {**ABOUT, **change})
+        store.load(self.path, ABOUT)
 
     def test_other_inputs_are_refused_by_name(self):
-        self.stage({**ABOUT, "inputs": {"standard": "12", "D": "3"}})
+        self.save({**ABOUT, "inputs": {"standard": "12", "D": "3"}})
         with self.assertRaisesRegex(ValueError, "D_R was made from another standard "):
-            self.stage({**ABOUT, "inputs": {"standard": "99", "D": "3"}}, unused)
+            store.load(self.path, {**ABOUT, "inputs": {"standard": "99", "D": "3"}})
+        with self.assertRaisesRegex(ValueError, "from standard, D, in this order"):
+            store.load(self.path, {**ABOUT, "inputs": {"D": "3", "standard": "12"}})
 
     @parameterized.parameters("folder", "manifest", "list")
-    def test_what_is_no_stage_is_refused(self, what):
+    def test_what_is_no_step_is_refused(self, what):
         self.path.mkdir(parents=True)
         (self.path / "thesis.txt").write_text("mine")
         if what != "folder":
             text = "{" if what == "manifest" else "[]"
             (self.path / "manifest.json").write_text(text)
-        with self.assertRaisesRegex(ValueError, "no stage of a run.*manifest.json"):
-            self.stage(make=unused)
+        with self.assertRaisesRegex(ValueError, "no step of a run.*manifest.json"):
+            store.load(self.path, ABOUT)
+        with self.assertRaisesRegex(ValueError, "is there already"):
+            self.save()
         self.assertEqual((self.path / "thesis.txt").read_text(), "mine")
 
     def test_damage_is_refused_by_name(self):
-        self.stage()
+        self.save()
         file = self.path / "a.npy"
         contents = bytearray(file.read_bytes())
         contents[-1] ^= 1
         file.write_bytes(contents)
         with self.assertRaisesRegex(ValueError, "D_R/a.npy is damaged"):
-            self.stage(make=unused)
+            store.load(self.path)
         file.unlink()
         with self.assertRaisesRegex(ValueError, "D_R/a.npy is missing"):
-            self.stage(make=unused)
+            store.load(self.path)
+
+    def test_a_damaged_digest_in_the_manifest_is_refused(self):
+        self.save()
+        file = self.path / "manifest.json"
+        said = json.loads(file.read_text())
+        for damaged in ("0" * 64, None):
+            file.write_text(json.dumps({**said, "content": damaged}))
+            with self.assertRaisesRegex(ValueError, "D_R/manifest.json is damaged"):
+                store.load(self.path)
 
     def test_what_does_not_come_back_as_it_was_is_refused(self):
-        rounding = store.Kind(
-            lambda folder, value: ARRAYS.save(
-                folder, {"a": value["a"].astype(np.float16)}
-            ),
-            ARRAYS.load,
-        )
-        make = lambda: {"a": np.ones(3, np.float32)}  # noqa: E731
-        with self.assertRaisesRegex(ValueError, "not read back .* as it was written"):
-            self.stage(make=make, kind=rounding)
+        whole = formats.FORMATS["arrays"].save
+
+        def rounding(folder, value):
+            whole(folder, {"a": value["a"].astype(np.float16)})
+
+        with (
+            self.with_format(save=rounding),
+            self.assertRaisesRegex(ValueError, "not read back .* as it was written"),
+        ):
+            self.save(value={"a": np.ones(3, np.float32)})
         self.assertEmpty(self.names())
 
-    @parameterized.parameters("make", "save", "rename")
-    def test_killed_run_leaves_no_stage(self, when):
+    @parameterized.parameters("save", "rename")
+    def test_a_killed_process_leaves_no_step(self, when):
         answer = run(KILLED, self.path, when)
         self.assertEqual(answer.returncode, -signal.SIGKILL, answer.stderr)
         self.assertFalse(self.path.exists())
-        self.assertLen(self.names(), 0 if when == "make" else 1)
-        self.stage()
+        self.assertLen(self.names(), 1)
+        self.save()
         self.assertEqual(self.names(), ["D_R"])  # The leftovers are gone too.
 
-    def test_exception_leaves_nothing(self):
-        kind = ARRAYS._replace(save=mock.Mock(side_effect=KeyboardInterrupt))
-        with self.assertRaises(KeyboardInterrupt):
-            self.stage(kind=kind)
+    def test_an_exception_leaves_nothing(self):
+        with (
+            self.with_format(save=mock.Mock(side_effect=KeyboardInterrupt)),
+            self.assertRaises(KeyboardInterrupt),
+        ):
+            self.save()
         self.assertEmpty(self.names())
 
     def test_other_folders_are_left_alone(self):
@@ -192,18 +206,27 @@ class StageTest(parameterized.TestCase):
         ]
         for name in others:
             (self.out / name).mkdir(parents=True)
-        self.stage()
+        self.save()
         self.assertCountEqual(self.names(), [*others, "D_R"])
 
-    def test_made_by_another_process_meanwhile(self):
-        first = {"a": np.zeros(2)}
+    @parameterized.parameters(True, False)
+    def test_made_by_another_process_meanwhile(self, same):
+        first, whole = {"a": np.zeros(2)}, formats.FORMATS["arrays"].save
 
-        def make():
-            self.stage(make=lambda: first)
-            return VALUE
+        def meanwhile(folder, value):
+            if value is not first:
+                with self.with_format(save=whole):
+                    self.save(ABOUT if same else {"seed": 1}, first)
+            whole(folder, value)
 
-        self.assertEqual(self.stage(make=make).keys(), first.keys())
+        with self.with_format(save=meanwhile):
+            if same:
+                self.assertEqual(self.save().keys(), first.keys())
+            else:
+                with self.assertRaisesRegex(ValueError, "D_R was made with"):
+                    self.save()
         self.assertEqual(self.names(), ["D_R"])
+        self.assertEqual(store.load(self.path).keys(), first.keys())
 
     def test_full_disk(self):
         lines = run(FULL, self.path).stdout.splitlines()
@@ -212,24 +235,38 @@ class StageTest(parameterized.TestCase):
             self.assertRegex(line, "/D_R can not be written: .*(full|File too large)")
         self.assertEmpty(self.names())
 
-    def test_folder_that_takes_no_files_is_refused_before_the_work(self):
+    def test_a_folder_that_takes_no_files_is_refused(self):
         self.out.parent.mkdir(parents=True)
         self.out.write_text("a file, not a folder")
         with self.assertRaisesRegex(OSError, "runs/a can not be written to: "):
-            self.stage(make=unused)
+            self.save()
 
-    def test_digest_is_that_of_the_value(self):
+    def test_files_appear_whole(self):
+        self.out.mkdir(parents=True)
+        file = self.out / "results.json"
+        store.write(file, b"old")
+        with (
+            mock.patch.object(Path, "replace", side_effect=OSError(28, "No space")),
+            self.assertRaisesRegex(OSError, "results.json can not be written: No spa"),
+        ):
+            store.write(file, b"new")
+        self.assertEqual(file.read_bytes(), b"old")
+        self.assertEqual(self.names(), ["results.json"])
+
+
+class DigestTest(Folders):
+    def test_is_that_of_the_value(self):
         digests = []
         for number, value in enumerate(
             (VALUE, VALUE, {**VALUE, "b": np.array([1, 3])})
         ):
             self.path = self.out / str(number)
-            self.stage({"number": number}, lambda: value)  # noqa: B023
-            digests.append(store.digest(self.path))
+            self.save({"number": number}, value)
+            digests.append(manifest.digest(self.path))
         self.assertEqual(digests[0], digests[1])
         self.assertNotEqual(digests[0], digests[2])
-        with self.assertRaisesRegex(ValueError, "no stage of a run"):
-            store.digest(self.out)
+        with self.assertRaisesRegex(ValueError, "no step of a run"):
+            manifest.digest(self.out)
 
     @parameterized.parameters(
         ({"a": np.zeros(2, np.float32)}, {"a": np.zeros((2, 1), np.float32)}),
@@ -237,54 +274,5 @@ class StageTest(parameterized.TestCase):
         ({"a": np.zeros(2, np.float32)}, {"a": np.zeros(2, np.float16)}),
         ({"a": np.zeros(2, np.float32)}, {"b": np.zeros(2, np.float32)}),
     )
-    def test_digest_tells_apart(self, one, other):
-        self.assertNotEqual(store.content(one), store.content(other))
-
-
-class DescriptionTest(parameterized.TestCase):
-    def test_key_is_that_of_seed_and_name(self):
-        key = store.key_for(3, "D_R")
-        # CRC-32 of "D_R", as any other implementation gives it.
-        expected = jax.random.fold_in(jax.random.key(3), 0x30948D4D)
-        data = [
-            jax.random.key_data(k).tolist()
-            for k in (key, expected, store.key_for(4, "D_R"), store.key_for(3, "D_NR"))
-        ]
-        self.assertEqual(data[0], data[1])
-        self.assertNotIn(data[0], data[2:])
-
-    def test_device(self):
-        devices = jax.devices()
-        self.assertRegex(
-            store.device(), rf"^{devices[0].platform} x {len(devices)} \(.+\)$"
-        )
-
-    def test_versions(self):
-        found = store.versions()
-        self.assertEqual(found["jax"], jax.__version__)
-        self.assertContainsSubset({"python", "flax", "tensorflow-datasets"}, found)
-
-    def test_commit_of_this_code(self):
-        def git(*arguments):
-            return subprocess.run(
-                ["git", "-c", "user.name=a", "-c", "user.email=b", *arguments],
-                cwd=folder,
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout.strip()
-
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "store.py")
-            file.write_text("1")
-            with mock.patch.object(store, "__file__", str(file)):
-                self.assertIsNone(store.git_commit())
-                git("init")
-                git("commit", "--allow-empty", "-m", "zero")
-                self.assertIsNone(store.git_commit())  # Not a file of this repository.
-                git("add", ".")
-                git("commit", "-m", "one")
-                commit = git("rev-parse", "--short", "HEAD")
-                self.assertEqual(store.git_commit(), commit)
-                file.write_text("2")
-                self.assertEqual(store.git_commit(), f"{commit}+changes")
+    def test_tells_apart(self, one, other):
+        self.assertNotEqual(manifest.content(one), manifest.content(other))

@@ -119,7 +119,7 @@ class RobustifyTest(parameterized.TestCase):
         def attack_on(loss):
             return attacks.pgd(loss, attacks.free(), steps=60, step_size=0.05)
 
-        match = synthesize.make_robustify(MODEL.apply, attack_on, distance_on)
+        match = synthesize.make_robustify(MODEL.apply, attack_on, distance=distance_on)
         made = robustify(match=match)
         features = [
             MODEL.apply(params(), x).features for x in (made.images, dataset().images)

@@ -173,7 +173,7 @@ class EpochsTest(parameterized.TestCase):
             dict(dataset=toy()._replace(images=np.zeros((64, 4, 4, 1), np.uint8))),
             "got uint8",
         ),
-        ("batch", dict(batch_size=65), "batch_size must be in 1 .. 64"),
+        ("batch", dict(batch_size=65), "whole number in 1 .. 64, .* got 65"),
         ("devices", dict(batch_size=6, mesh=4), "divided over 4 devices"),
     )
     def test_refuses(self, options, message):

@@ -1,48 +1,25 @@
 """The study of transferability: what is counted, split, made once and refused."""
 
-import dataclasses
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import helpers
 import jax
 import numpy as np
 from absl.testing import parameterized
+from helpers import TRAINING, learner, tiny_transfer
 
-from nrf import data
-from nrf.config import PGD, Learner, Mislabelling, Network, Training, Transfer
-from nrf.experiments import build, transfer
-from nrf.runs import formats
+from nrf import data, runs
+from nrf.config import Work
+from nrf.experiments import plan, transfer
+from nrf.models import MLP, VGG16, Small
+from nrf.runs import store
 
-TRAINING = Training(epochs=2, batch_size=20, learning_rate=0.05)
-ATTACK = PGD("l2", 1.0, steps=3, step_size=0.5)
-
-
-def network(name):
-    return Network(name, (0.3,), (0.38,), widths=(4, 5), width=2)
-
-
-def learner(name):
-    return Learner(network(name), TRAINING, TRAINING)
-
-
-def tiny(**changes):
-    """Two epochs of everything on 120 digits."""
-    settings = dict(
-        name="tiny",
-        data="digits",
-        source=network("small"),
-        source_training=TRAINING,
-        learners=(learner("mlp"), learner("small"), learner("resnet18")),
-        attack=ATTACK,
-        mislabelling=Mislabelling(ATTACK),
-        seeds=(0,),
-        train_examples=120,
-        test_examples=60,
-        evaluation_batch=20,
-        synthesis_batch=20,
-    )
-    return Transfer(**{**settings, **changes})
+PIXELS = (0.3,), (0.38,)
+SMALL = learner("small", Small(*PIXELS, widths=(4, 5)))
+LINEAR = learner("linear", MLP(*PIXELS, widths=()))
 
 
 class CountsTest(parameterized.TestCase):
@@ -52,14 +29,14 @@ class CountsTest(parameterized.TestCase):
         clean = np.array([0, 1, 2, 0, 2, 0])  # Four right; the others say the target.
         untargeted = np.array([1, 1, 0, 0, 1, 0])
         targeted = np.array([1, 1, 1, 1, 2, 2])
-        found = transfer.counts(
+        counted = transfer.counts(
             clean == labels,
             untargeted == labels,
             targeted == targets,
             clean == targets,
         )
         self.assertEqual(
-            found,
+            counted,
             {
                 "total": 6,
                 "right": 4,
@@ -70,8 +47,8 @@ class CountsTest(parameterized.TestCase):
                 "said_before": 2,
             },
         )
-        # For results.json.
-        json.dumps(found)
+        # For transfer.json.
+        json.dumps(counted)
 
 
 class HalvesTest(parameterized.TestCase):
@@ -100,37 +77,56 @@ class StudyTest(parameterized.TestCase):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.out = Path(folder.name) / "run"
-        cls.results = transfer.run(tiny(), cls.out, command="a command")
+        cls.planned = plan(tiny_transfer(), cls.out)
+        cls.heard = helpers.Recorder()
+        cls.results = transfer.run(
+            tiny_transfer(), cls.out, progress=cls.heard, command="a command"
+        )
+        cls.saved = json.loads((cls.out / "transfer.json").read_text())
+        cls.loaded = runs.load(cls.out)
         cls.train_set, cls.test_set = data.load(
             "digits", train_examples=120, test_examples=60
         )
-        cls.attacks = formats.ARRAYS.load(cls.out / "seed0" / "attacks")
+        cls.attacks = store.load(cls.out / "seed0" / "attacks")
 
     def test_a_row_for_every_network(self):
         names = [row["network"] for row in self.results["rows"]]
         self.assertEqual(names, ["source", "mlp", "small", "resnet18"])
         for row in self.results["rows"]:
-            self.assertEqual(row["total"], 60)
+            self.assertEqual((row["total"], row["seed"]), (60, 0))
             self.assertLessEqual(row["fooled"], row["right"])
             self.assertEqual("right_on_D_det" in row, row["network"] != "source")
-        saved = json.loads((self.out / "transfer.json").read_text())
+        saved = self.saved
         self.assertEqual(saved["rows"], self.results["rows"])
+        self.assertEqual((saved["command"], saved["data"]), ("a command", "digits"))
+        # Source, attacks, D_det and the source's score; four steps for each learner.
         self.assertLen(saved["seconds"], 1 + 1 + 1 + 1 + 4 * 3)
         self.assertLen(saved["history"], 1 + 2 * 3)
+        learners = [entry["name"] for entry in saved["learners"]]
+        self.assertEqual(learners, ["mlp", "small", "resnet18"])
+        self.assertEqual(saved["learners"][2]["title"], "ResNet-18")
+
+    def test_every_step_is_heard_to_its_end(self):
+        self.assertLen(self.heard.begun, 1 + 1 + 1 + 1 + 4 * 3)
+        self.assertEqual(list(self.heard.ended), list(self.heard.begun))
+        helpers.check_planned(self, self.planned, self.heard)
 
     def test_d_det_is_of_the_half_of_the_source(self):
-        made = formats.CONSTRUCTED.load(self.out / "seed0" / "D_det")
-        first, second = transfer.halves(0, self.train_set)
+        made = self.loaded.set("D_det")
+        first, _ = transfer.halves(0, self.train_set)
         moved = np.linalg.norm((made.images - first.images).reshape(60, -1), axis=1)
         self.assertLessEqual(moved.max(), 1 + 1e-5)
         self.assertGreater(moved.min(), 0)
         np.testing.assert_array_equal(made.original_labels, first.labels)
         np.testing.assert_array_equal(made.labels, (first.labels + 1) % 10)
-        about = {
-            name: json.loads((self.out / "seed0" / name / "manifest.json").read_text())
+        inputs = {
+            name: set(
+                json.loads((self.out / "seed0" / name / "manifest.json").read_text())[
+                    "about"
+                ]["inputs"]
+            )
             for name in ("source", "mlp", "mlp_on_D_det")
         }
-        inputs = {name: set(of["about"]["inputs"]) for name, of in about.items()}
         self.assertEqual(inputs["source"], {"D of the source", "test"})
         self.assertEqual(inputs["mlp"], {"D", "test"})
         self.assertEqual(inputs["mlp_on_D_det"], {"D_det", "test"})
@@ -144,12 +140,12 @@ class StudyTest(parameterized.TestCase):
 
     def test_attacks_climb_away_from_the_label_and_towards_the_next_class(self):
         labels = self.test_set.labels
-        params = formats.TRAINED.load(self.out / "seed0" / "source").params
-        model = build.network(tiny().source, 10)
+        source = self.loaded.network("source")
 
         def of(images, classes):
-            logits = jax.nn.log_softmax(model.apply(params, images).logits)
-            return np.asarray(logits)[np.arange(60), classes]
+            return np.asarray(jax.nn.log_softmax(source(images)))[
+                np.arange(60), classes
+            ]
 
         for way, classes, sign in (
             ("untargeted", labels, -1),
@@ -158,21 +154,20 @@ class StudyTest(parameterized.TestCase):
             moved = of(self.attacks[way], classes) - of(self.test_set.images, classes)
             self.assertGreater((sign * moved).min(), 0, way)
 
-    def test_rows_are_what_the_networks_say(self):
+    def test_rows_are_what_the_networks_predict(self):
         labels = self.test_set.labels
         targets = (labels + 1) % 10
         for row in self.results["rows"][1:3]:
-            model = build.network(network(row["network"]), 10)
 
-            def says(stage, images, model=model):
-                params = formats.TRAINED.load(self.out / "seed0" / stage).params
-                return np.asarray(model.apply(params, images).logits.argmax(-1))
+            def predicted(step, images):
+                return np.asarray(self.loaded.network(step)(images).argmax(-1))
 
             name = row["network"]
-            clean = says(name, self.test_set.images)
+            clean = predicted(name, self.test_set.images)
             away, toward = (
-                says(name, self.attacks[way]) for way in ("untargeted", "targeted")
+                predicted(name, self.attacks[way]) for way in ("untargeted", "targeted")
             )
+            taught = predicted(f"{name}_on_D_det", self.test_set.images)
             expected = {
                 "right": clean == labels,
                 "fooled": (clean == labels) & (away != labels),
@@ -180,57 +175,82 @@ class StudyTest(parameterized.TestCase):
                 "wrong": away != labels,
                 "said": toward == targets,
                 "said_before": clean == targets,
-                "right_on_D_det": says(f"{name}_on_D_det", self.test_set.images)
-                == labels,
+                "right_on_D_det": taught == labels,
             }
-            found = {key: row[key] for key in expected}
-            self.assertEqual(found, {key: of.sum() for key, of in expected.items()})
+            self.assertEqual(
+                {key: row[key] for key in expected},
+                {key: of.sum() for key, of in expected.items()},
+            )
 
     def test_a_second_run_makes_nothing_again(self):
-        def progress(stage, examples):
-            self.fail(f"{stage} is made again")
+        heard = helpers.Recorder()
+        again = transfer.run(tiny_transfer(), self.out, progress=heard)
+        self.assertEmpty(heard.begun)
+        self.assertEqual(heard.skipped, list(self.heard.begun))
+        for part in ("rows", "seconds", "attacks", "history"):
+            self.assertEqual(again[part], self.results[part])
 
-        again = transfer.run(tiny(), self.out, progress=progress)
-        self.assertEqual(again["rows"], self.results["rows"])
-        self.assertEqual(again["seconds"], self.results["seconds"])
+    def test_a_learner_more_makes_only_its_own_steps(self):
+        heard = helpers.Recorder()
+        learners = (LINEAR, *tiny_transfer().learners)
+        with tempfile.TemporaryDirectory() as out:
+            more = tiny_transfer(learners=learners)
+            results = transfer.run(more, out, progress=heard, reuse=[self.out])
+        names = "linear linear_on_D_det score_linear_on_D_det score_linear".split()
+        self.assertCountEqual(heard.begun, [f"seed0/{name}" for name in names])
+        self.assertEqual(results["learners"][0], {"name": "linear", "title": "linear"})
+        self.assertEqual(results["rows"][2:], self.results["rows"][1:])
 
     @parameterized.named_parameters(
-        ("attack", dict(attack=dataclasses.replace(ATTACK, steps=4)), "attacks was "),
+        ("attack", dict(attack=replace(helpers.PUSH, steps=4)), "attacks was "),
         ("halves", dict(halves=False), "source was made from another D of the source"),
     )
     def test_other_settings_are_refused_by_name(self, changes, message):
         with self.assertRaisesRegex(ValueError, message):
-            transfer.run(tiny(**changes), self.out)
+            transfer.run(tiny_transfer(**changes), self.out)
 
 
 class RefusalsTest(parameterized.TestCase):
     @parameterized.named_parameters(
-        ("two", dict(learners=(learner("mlp"), learner("small"))), "three or more"),
-        ("twice", dict(learners=(learner("mlp"),) * 3), "different architectures"),
+        ("two", dict(learners=(SMALL, LINEAR)), "three or more"),
+        ("twice", dict(learners=(SMALL,) * 3), "different names"),
         ("seeds", dict(seeds=(1, 1)), "seeds must be"),
         ("storage", dict(storage="uint8"), "8 bits would lose"),
-        ("batch", dict(synthesis_batch=0), "at least 1"),
+        (
+            "source",
+            dict(learners=(SMALL, LINEAR, replace(SMALL, name="source"))),
+            "'source' is the name of another",
+        ),
+        (
+            "folder",
+            dict(learners=(SMALL, LINEAR, replace(SMALL, name="a/b"))),
+            "'a/b' is no name for a folder",
+        ),
     )
     def test_of_the_config(self, changes, message):
         with self.assertRaisesRegex(ValueError, message):
-            tiny(**changes)
+            tiny_transfer(**changes)
 
     @parameterized.named_parameters(
         (
             "images",
-            dict(learners=(learner("mlp"), learner("vgg16"), learner("small"))),
+            dict(learners=(SMALL, LINEAR, learner("vgg16", VGG16(*PIXELS, width=2)))),
             "VGG .*8 x 8; the smallest side is 32",
         ),
         (
             "training",
-            dict(source_training=dataclasses.replace(TRAINING, batch_size=61)),
+            dict(source_training=replace(TRAINING, batch_size=61)),
             "must be in 1 .. 60.* got 61",
         ),
-        ("score", dict(evaluation_batch=21, devices=4), "divided over 4 devices"),
+        (
+            "evaluation",
+            dict(work=Work(devices=4, evaluation_batch=21)),
+            "divided over 4 devices",
+        ),
         ("data", dict(train_examples=5000), "5000"),
     )
     def test_before_any_work(self, changes, message):
         with tempfile.TemporaryDirectory() as out:
             with self.assertRaisesRegex(ValueError, message):
-                transfer.run(tiny(**changes), Path(out))
+                transfer.run(tiny_transfer(**changes), out)
             self.assertEmpty(list(Path(out).rglob("*")))

@@ -52,7 +52,7 @@ class LabelsTest(parameterized.TestCase):
             types.check_labels(y, 3, 4)
 
     def test_one_class_is_none(self):
-        with self.assertRaisesRegex(ValueError, "2 classes or more, got 1"):
+        with self.assertRaisesRegex(ValueError, "two classes or more, got 1"):
             types.check_labels(LABELS * 0, 1)
 
     def test_counts_are_compared_under_jit(self):

@@ -27,7 +27,7 @@ _ALPHA = 0.75  # The share of the new step in a step; the rest repeats the last 
 
 
 class _Point(NamedTuple):
-    """An image, and what `loss` says there."""
+    """Images, and the value and gradient of `loss` there."""
 
     x: Images
     slope: Images

@@ -74,7 +74,7 @@ def square(
     """
     schedule = queries if schedule is None else schedule
     _check_options(threat, queries, share, schedule)
-    begin = _stripes if threat.norm == "linf" else _tiles
+    begin = stripes if threat.norm == "linf" else tiles
 
     def climb(keys, params, x, y):
         shape = x.shape[1:]
@@ -120,13 +120,16 @@ def _check_options(threat, queries, share, schedule):
 
 def _proposal(threat, keys, x, best, query, side):
     """The best images with one more random square, landed."""
-    propose = _set if threat.norm == "linf" else _move
-    draws = jax.vmap(lambda key: _draw(jax.random.fold_in(key, query), x.shape[1:]))
+    propose = set_square if threat.norm == "linf" else move_square
+    draws = jax.vmap(
+        lambda key: draw_numbers(jax.random.fold_in(key, query), x.shape[1:])
+    )
     d = jax.vmap(lambda d, draw: propose(threat, d, side, draw))(best - x, draws(keys))
     return land(threat, x, d)
 
 
-def _draw(key, shape):
+def draw_numbers(key, shape):
+    """What one proposal draws, for an image of this shape [H, W, C]."""
     drawn = jax.random.uniform(key, (5 + shape[2],))
     signs = jnp.where(drawn[5:] < 0.5, -1.0, 1.0)
     return _Draws(drawn[:4].reshape(2, 2), drawn[4] < 0.5, signs)
@@ -144,25 +147,25 @@ def _window(place, side, shape):
     return rows, columns, inside[:, :, None]
 
 
-def _stripes(threat, key, shape, dtype):
+def stripes(threat, key, shape, dtype):
     """Algorithm 1: every column of every channel is up or down, whole."""
     _, width, channels = shape
     signs = jax.random.rademacher(key, (1, width, channels), dtype)
     return jnp.broadcast_to(threat.epsilon * signs, shape)
 
 
-def _set(threat, d, side, draw):
+def set_square(threat, d, side, draw):
     """Algorithm 2: one square to ± epsilon."""
     _, _, inside = _window(draw.places[0], side, d.shape)
     return jnp.where(inside, threat.epsilon * draw.signs[None, None].astype(d.dtype), d)
 
 
-def _tiles(threat, key, shape, dtype):
+def tiles(threat, key, shape, dtype):
     """Patterns of random signs on 5 x 5 tiles, of norm epsilon together."""
     height, width, channels = shape
     side = max(1, min(height, width) // 5)
     rows, columns = np.mgrid[:height, :width]
-    pattern = _pattern(
+    pattern = blobs(
         threat, jnp.array(rows % side), jnp.array(columns % side), side, shape
     )
     count = (height // side, width // side)
@@ -175,7 +178,7 @@ def _tiles(threat, key, shape, dtype):
     return threat.epsilon * d / _size(threat, d, (0, 1, 2))
 
 
-def _move(threat, d, side, draw):
+def move_square(threat, d, side, draw):
     """Algorithm 3: the norm of two windows, and the unused, to the first of them."""
     rows, columns, inside = _window(draw.places[0], side, d.shape)
     _, _, other = _window(draw.places[1], side, d.shape)
@@ -183,7 +186,7 @@ def _move(threat, d, side, draw):
         jnp.broadcast_to(jnp.where(draw.turned, p, q), d.shape[:2])
         for p, q in ((rows, columns), (columns, rows))
     )
-    pattern = _pattern(threat, rows, columns, side, d.shape)
+    pattern = blobs(threat, rows, columns, side, d.shape)
     pattern = jnp.where(inside[:, :, 0], pattern, 0)
     pattern = pattern[:, :, None].astype(d.dtype)
     pattern = pattern / _size(threat, pattern, (0, 1))
@@ -201,7 +204,7 @@ def _move(threat, d, side, draw):
     return jnp.where(inside, new, jnp.where(other, 0, d))
 
 
-def _pattern(threat, rows, columns, side, shape):
+def blobs(threat, rows, columns, side, shape):
     """Equation 2: two blobs of opposite signs, one above the other, in a square.
 
     A blob is the sum of ever larger rectangles around its middle, the k-th of which

@@ -1,54 +1,35 @@
 """Every number that an experiment depends on, checked when it is written down.
 
-Frozen dataclasses without JAX: `--help` answers at once, and a variant of an experiment
-is `dataclasses.replace(config, ...)`. Files in `configs/` hold one `config` each.
+Frozen dataclasses without JAX; a variant of an experiment is
+`dataclasses.replace(config, ...)`. Files in `configs/` hold one `config` each.
+Architectures are in `nrf.models`, objectives of trainings in `nrf.losses`, recipes of
+sets in `nrf.experiments.recipes`.
 """
 
-from nrf.config.experiment import SETS, Experiment, Features, Students
-from nrf.config.optional import (
-    Appendix,
-    Bugs,
-    Controls,
-    Errors,
-    Leakage,
-    Plane,
-    Suite,
-)
-from nrf.config.parts import (
-    PGD,
-    Evaluation,
-    Matching,
-    Mislabelling,
-    Network,
-    Norm,
-    Training,
-    evenly,
-)
+from nrf.config.experiment import Experiment, Features
+from nrf.config.optional import AutoAttack, Controls, Leakage, Plane, Tables
+from nrf.config.parts import PGD, Evaluation, Norm, Training, Work, evenly_spaced
+from nrf.config.sets import Set
 from nrf.config.theory import Ellipses, Theory
 from nrf.config.transfer import Learner, Transfer
 
 __all__ = [
     "PGD",
-    "SETS",
-    "Appendix",
-    "Bugs",
+    "AutoAttack",
     "Controls",
     "Ellipses",
-    "Errors",
     "Evaluation",
     "Experiment",
     "Features",
     "Leakage",
     "Learner",
-    "Matching",
-    "Mislabelling",
-    "Network",
     "Norm",
     "Plane",
-    "Students",
-    "Suite",
+    "Set",
+    "Tables",
     "Theory",
     "Training",
     "Transfer",
-    "evenly",
+    "Work",
+    "evenly_spaced",
 ]

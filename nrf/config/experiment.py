@@ -1,115 +1,152 @@
-"""The main experiment."""
+"""The main experiment: networks on D, the sets made with them, and what is asked."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from nrf.config.optional import Appendix, Controls, Suite
+from nrf.config.optional import AutoAttack, Controls, Tables
 from nrf.config.parts import (
     Evaluation,
-    Matching,
-    Mislabelling,
-    Network,
     Norm,
     Training,
+    Work,
     check_epsilon,
     require,
+    require_counts,
+    require_name,
+    require_positive,
+    require_seeds,
+    require_storage,
 )
-
-SETS = ("D_R", "D_NR", "D_rand", "D_det")  # The constructed data sets, in order.
-
-
-@dataclass(frozen=True)
-class Students:
-    """How a fresh network is trained on each constructed set."""
-
-    D_R: Training
-    D_NR: Training
-    D_rand: Training
-    D_det: Training
+from nrf.config.sets import Set
 
 
 @dataclass(frozen=True)
 class Features:
-    """How the features of the standard and the robust network are measured (section 2).
+    """How the units of the networks on D are measured (section 2).
 
-    On so many of the test images, evenly spaced; each unit is attacked by itself.
-    `certificate` bounds features for every perturbation, where networks have few layers
-    and images few pixels: see `nrf.features.certify`.
+    On evenly spaced test images; each unit is attacked by itself.
     """
 
-    norm: Norm
-    epsilon: float
-    images: int
-    steps: int = 20
-    step_size: float = 0.125  # As a part of epsilon.
+    norm: Norm  # The ball of the perturbations: l2 or linf.
+    epsilon: float  # Its radius.
+    images: int  # Test images that units are measured on.
+    steps: int = 20  # Of the attack on each unit.
+    step_size: float = 0.125  # Of these steps, as a part of epsilon.
     useful: float = 0.1  # What rho must be above, with its interval.
+    # Bounds for every perturbation, where networks have few layers and images few
+    # pixels: see `nrf.features.certify`.
     certificate: Literal["linear", "intervals"] | None = None
-    chunk: int = 16  # Units, and
-    batch_size: int = 64  # images, that are attacked at once.
 
     def __post_init__(self):
         check_epsilon(self.norm, self.epsilon)
-        require(self.images >= 2, f"images must be at least 2, got {self.images}.")
-        require(self.steps >= 1, f"steps must be at least 1, got {self.steps}.")
-        require(
-            self.step_size > 0, f"step_size must be positive, got {self.step_size}."
-        )
+        require_counts(self, "images", least=2)
+        require_counts(self, "steps")
+        require_positive(self, "step_size")
         require(0 <= self.useful <= 1, f"useful must be in 0 .. 1, got {self.useful}.")
-        require(
-            min(self.chunk, self.batch_size) >= 1,
-            "chunk and batch_size must be at least 1, "
-            f"got {self.chunk} and {self.batch_size}.",
-        )
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The paper's main experiment (sections 3.1 and 3.2)."""
+    """The paper's main experiment (sections 3.1 and 3.2), as lists.
 
-    name: str
-    data: str  # "digits", "planted", or the name of a TFDS data set.
-    network: Network
-    standard: Training
-    robust: Training
-    matching: Matching
-    mislabelling: Mislabelling
-    on: Students
-    evaluation: Evaluation
-    features: Features | None = None  # Each of these is measured when given.
-    appendix: Appendix | None = None
-    controls: Controls | None = None
-    suite: Suite | None = None
-    seeds: tuple[int, ...] = (0,)
+    `networks` are trained on D. `sets` are constructed in their order, each from a
+    network on D or from sets before it, and a fresh network is trained on each.
+    """
+
+    name: str  # Of the experiment; said in the report.
+    data: str  # "digits", "planted", a TFDS data set, or a folder.
+    network: Any  # The architecture: a frozen dataclass with build(num_classes).
+    networks: Mapping[str, Training]  # Trainings on D by the network's name.
+    sets: tuple[Set, ...]  # The constructed data sets, in their order.
+    evaluation: Evaluation  # How all these networks are tested.
+    features: Features | None = None  # Usefulness of the networks' units (section 2).
+    tables: Tables | None = None  # The other rows of the paper's tables.
+    controls: Controls | None = None  # What the paper's readers asked for.
+    autoattack: AutoAttack | None = None  # The strongest attack, beside PGD.
+    seeds: tuple[int, ...] = (0,)  # Everything is repeated for each.
     data_note: str = ""  # Said in the report, e.g. which copy of the data this is.
     train_examples: int | None = None  # The first so many; None for all.
-    test_examples: int | None = None
+    test_examples: int | None = None  # The first so many; None for all.
     data_dir: str | None = None  # TFDS's own folder where it is not given.
     storage: Literal["float32", "float16"] = "float32"  # Of the constructed images.
-    synthesis_batch: int = 500
-    devices: int | None = None  # The first so many; None for all.
+    work: Work = field(default_factory=Work)  # What changes no result.
 
     def __post_init__(self):
+        require_seeds(self.seeds)
+        require_storage(self.storage)
         require(
-            len(self.seeds) > 0 and len(set(self.seeds)) == len(self.seeds),
-            f"seeds must be one or more different numbers, got {self.seeds}.",
+            callable(getattr(self.network, "build", None)),
+            f"network must have a method build(num_classes), got {self.network!r}; "
+            "nrf.models has seven, and a frozen dataclass of your own will do.",
         )
-        require(
-            self.synthesis_batch >= 1,
-            f"synthesis_batch must be at least 1, got {self.synthesis_batch}.",
-        )
-        require(
-            self.storage in ("float32", "float16"),
-            f"storage must be 'float32' or 'float16', got {self.storage!r}; 8 bits "
-            "would lose part of what was constructed.",
-        )
+        require(len(self.networks) > 0, "networks must have one training at least.")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuses names that are there twice, and those of what is not there."""
+        networks: set[str] = set()
+        datasets = {"D", "test"}
+        taken = {*datasets, "relabelled", "second_test"}
+
+        def take(name: str, into: set[str]) -> None:
+            require(
+                name not in taken,
+                f"{name!r} is there already; names of networks and sets differ.",
+            )
+            require_name(name)
+            taken.add(name)
+            into.add(name)
+
+        def need(there: set[str], names: Iterable[str], what: str) -> None:
+            for name in names:
+                require(
+                    name in there,
+                    f"{what} {name!r}, which is not there by then; there are "
+                    f"{', '.join(sorted(there))}.",
+                )
+
+        for trainings, sets in self._groups:
+            for name in trainings:
+                take(name, networks)
+            for one in sets:
+                need(datasets, [one.of], f"{one.name} is made of")
+                need(networks | datasets, one.sources, f"{one.name} is made with")
+                take(one.name, datasets)
+            for one in sets:
+                if one.train:
+                    take(f"on_{one.name}", networks)
+            if self.tables and sets is self.tables.sets:
+                self.tables.check_names(networks, datasets, need)
+        if self.controls:
+            need(networks, self.controls.asked[0], "controls ask")
+            need(datasets, self.controls.asked[1], "controls ask for the labels of")
+            if self.controls.leakage:
+                after = self.controls.leakage.after
+                need(datasets, after, "leakage is measured after")
 
     @property
-    def headline(self) -> tuple[float, ...]:
+    def _groups(self) -> list[tuple[Mapping[str, Training], tuple[Set, ...]]]:
+        """Networks on D with the sets made after them, in the order of the run."""
+        groups: list = [(self.networks, self.sets)]
+        if self.tables:
+            groups.append(({}, self.tables.sets))
+        if self.controls:
+            groups.append((self.controls.networks, self.controls.sets))
+        return groups
+
+    @property
+    def all_sets(self) -> tuple[Set, ...]:
+        """Those of the figure, of the tables and of the controls."""
+        return tuple(one for _, sets in self._groups for one in sets)
+
+    @property
+    def reported_epsilon(self) -> float | None:
         """The radius tested that is nearest to half that of adversarial training.
 
-        The paper judges D_R there; () where nothing is tested under attack.
+        The paper judges D_R there; None where nothing is tested under attack.
         """
-        attack = self.robust.attack
-        half = attack.epsilon / 2 if attack else 0
-        tested = sorted(self.evaluation.epsilons, key=lambda e: abs(e - half))
-        return tuple(tested[:1])
+        attacks = [t.attack for t in self.networks.values() if t.attack]
+        half = attacks[0].epsilon / 2 if attacks else 0
+        tested = self.evaluation.epsilons
+        return min(tested, key=lambda e: abs(e - half)) if tested else None

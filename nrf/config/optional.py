@@ -1,29 +1,24 @@
-"""What is measured beside the main experiment: other tables, and controls."""
+"""What is measured beside the main experiment: other tables, controls, AutoAttack."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from nrf.config.parts import (
-    PGD,
-    Matching,
-    Training,
-    check_epsilon,
-    require,
-    require_companions,
-)
+from nrf.config.parts import Training, check_epsilon, require, require_counts
+from nrf.config.sets import Set
 
 
 @dataclass(frozen=True)
-class Appendix:
-    """The other rows of the paper's tables, each from the stages that are there."""
+class Tables:
+    """The other rows of the paper's tables, from the main experiment's networks."""
 
-    # D_rand and D_det by the robust network (tables 9 and 10).
-    robust_sources: bool = True
-    # The network of D_R under attack on D_R, and on a D_R made of the test images
-    # (table 8: where its robustness is lost).
-    robustified_test: bool = True
-    # Steps of the attack on the network of D_R (figure 8); () for none.
-    strength: tuple[int, ...] = (20, 40, 80, 160, 320)
-    noise_start: Matching | None = None  # D_R and D_NR from noise (table 7).
+    # Such as D_rand by the robust network (tables 9 and 10), D_R from noise (table 7).
+    sets: tuple[Set, ...] = ()
+    # Networks asked for the class after the true one, D_det's label (tables 9, 10).
+    relabelled: tuple[str, ...] = ()
+    # Pairs of a network and the set it is tested on, beside the test set (table 8).
+    elsewhere: tuple[tuple[str, str], ...] = ()
+    strength: tuple[int, ...] = ()  # Steps of the attack (figure 8); () for none,
+    strength_of: str = "on_D_R"  # on this network.
     # A TFDS data set with the same classes, e.g. "cifar10_1/v6" (appendix D.7).
     second_test: str | None = None
 
@@ -33,39 +28,22 @@ class Appendix:
             and len(set(self.strength)) == len(self.strength),
             f"strength must be different numbers of steps, got {self.strength}.",
         )
-        start = self.noise_start
-        require(
-            start is None or start.start == "noise",
-            "noise_start must start from 'noise', got 'image', which is what "
-            "matching does.",
-        )
 
-
-@dataclass(frozen=True)
-class Errors:
-    """Images as they are, with the wrong labels that a network gives them (Wallace).
-
-    A network is trained too little; what it gets wrong on D is all that another sees.
-    """
-
-    labeller: Training
-    student: Training
-
-
-@dataclass(frozen=True)
-class Bugs:
-    """Attacks that other networks are to withstand (Nakkiran).
-
-    The attack goes to the next class on the source, and keeps the label on so many
-    other networks, trained as the source was with other seeds.
-    """
-
-    attack: PGD
-    others: int
-    student: Training
-
-    def __post_init__(self):
-        require(self.others >= 1, f"others must be at least 1, got {self.others}.")
+    def check_names(
+        self,
+        networks: set[str],
+        datasets: set[str],
+        need: Callable[[set[str], Iterable[str], str], None],
+    ) -> None:
+        """Calls need(there, names, what for) for the names of networks and sets."""
+        need(networks, self.relabelled, "tables ask for the next class")
+        need(networks, [network for network, _ in self.elsewhere], "tables test")
+        more = {"relabelled"} if self.relabelled else set()
+        more |= {"second_test"} if self.second_test else set()
+        on = [dataset for _, dataset in self.elsewhere]
+        need(datasets | more, on, "tables test networks on")
+        if self.strength:
+            need(networks, [self.strength_of], "tables ask for the strength on")
 
 
 @dataclass(frozen=True)
@@ -75,8 +53,9 @@ class Leakage:
     The features are the outputs of a linear classifier, trained adversarially on D.
     """
 
-    linear: Training
+    linear: Training  # Of this classifier; with an attack.
     epsilon: float  # Where they have to be robustly useful, in the norm of the attack.
+    after: tuple[str, ...] = ("D_rand", "D_det")  # The sets whose lesson is measured.
 
     def __post_init__(self):
         require(
@@ -91,7 +70,7 @@ class Leakage:
 class Plane:
     """All linear features of two classes, by robustness and usefulness (Goh)."""
 
-    classes: tuple[int, int]
+    classes: tuple[int, int]  # Their numbers.
     epsilon: float  # In l2.
 
     def __post_init__(self):
@@ -109,38 +88,26 @@ class Controls:
     https://distill.pub/2019/advex-bugs-discussion
     """
 
-    # Random perturbations as long as those of D_rand and D_det, with the same labels.
-    noise: bool = True
-    errors: Errors | None = None
-    bugs: Bugs | None = None
-    leakage: Leakage | None = None
-    plane: Plane | None = None
-
-    @property
-    def trainings(self) -> list[Training]:
-        """On sets that are as large as D."""
-        return [
-            *([self.errors.labeller] if self.errors else []),
-            *([self.bugs.student] if self.bugs else []),
-            *([self.leakage.linear] if self.leakage else []),
-        ]
+    networks: Mapping[str, Training] = field(default_factory=dict)  # More, on D.
+    sets: tuple[Set, ...] = ()  # Whose networks are tested without attack.
+    # Networks that are asked for the labels of sets: (networks, sets).
+    asked: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    leakage: Leakage | None = None  # Robust linear features alone.
+    plane: Plane | None = None  # Linear features of two classes.
 
 
 @dataclass(frozen=True)
-class Suite:
+class AutoAttack:
     """AutoAttack's standard sequence beside PGD, and what it says of PGD's accuracy.
 
-    At the headline radius, of all six networks. The published numbers are the defaults.
+    At the reported radius, of the networks of the figure. The published numbers are
+    the defaults.
     """
 
-    images: int  # So many of the test images, evenly spaced.
-    steps: int = 100
-    targets: int = 9
+    images: int  # Test images, evenly spaced.
+    steps: int = 100  # Of Auto-PGD and FAB.
+    targets: int = 9  # Of the targeted attacks.
     queries: int = 5000  # Of Square.
-    batch_size: int = 100  # Smaller ones waste less when few images withstand.
 
     def __post_init__(self):
-        for name in ("images", "steps", "targets", "queries"):
-            value = getattr(self, name)
-            require(value >= 1, f"{name} must be at least 1, got {value}.")
-        require_companions(self.batch_size)
+        require_counts(self, "images", "steps", "targets", "queries")

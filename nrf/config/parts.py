@@ -1,32 +1,66 @@
-"""What experiments are put together from: attacks, networks, trainings."""
+"""What experiments are put together from: attacks, trainings, evaluations, the work."""
 
 import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal
 
 Norm = Literal["l2", "linf"]
-Architecture = Literal[
-    "small", "mlp", "resnet18", "resnet50", "vgg16", "inception_v3", "densenet121"
-]
 
 
 def require(condition: bool, message: str) -> None:
+    """Raises ValueError with `message` unless the condition holds."""
     if not condition:
         raise ValueError(message)
 
 
-def require_companions(batch_size: int) -> None:
+def require_counts(settings: Any, *names: str, least: int = 1) -> None:
+    """Raises ValueError unless these fields are whole numbers and large enough."""
+    for name in names:
+        value = getattr(settings, name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        require(
+            whole and value >= least,
+            f"{name} must be a whole number of at least {least}, got {value!r}.",
+        )
+
+
+def require_positive(settings: Any, *names: str) -> None:
+    """Raises ValueError unless these fields are finite and above zero."""
+    for name in names:
+        value = getattr(settings, name)
+        require(
+            0 < value < math.inf, f"{name} must be positive and finite, got {value}."
+        )
+
+
+def require_seeds(seeds: tuple[int, ...]) -> None:
     require(
-        batch_size >= 2,
-        f"batch_size must be at least 2, got {batch_size}: one image alone can not "
-        "show whether a network looks at others in its batch.",
+        len(seeds) > 0 and len(set(seeds)) == len(seeds),
+        f"seeds must be one or more different numbers, got {seeds}.",
+    )
+    # JAX keeps the lower 32 bits only: two seeds could be the same one.
+    require(
+        all(0 <= seed < 2**32 for seed in seeds),
+        f"seeds must be whole numbers from 0 to 2**32 - 1, got {seeds}.",
     )
 
 
-def evenly(count: int, total: int) -> list[int]:
-    """Which `count` of `total` examples are used, evenly spaced; all, if no more."""
-    count = min(count, total)
-    return [i * total // count for i in range(count)]
+def require_name(name: str) -> None:
+    """Raises ValueError where the steps' folders cannot be called so."""
+    require(
+        bool(re.fullmatch(r"\w[\w.+-]*", name)),
+        f"{name!r} is no name for a folder; use letters, digits and _ . + - only.",
+    )
+
+
+def require_storage(storage: str) -> None:
+    require(
+        storage in ("float32", "float16"),
+        f"storage must be 'float32' or 'float16', got {storage!r}; 8 bits would lose "
+        "part of what was constructed.",
+    )
 
 
 def check_epsilon(norm: str, epsilon: float) -> None:
@@ -44,58 +78,32 @@ def check_epsilon(norm: str, epsilon: float) -> None:
     )
 
 
+def evenly_spaced(count: int, total: int) -> list[int]:
+    """Which `count` of `total` examples are used, evenly spaced; all, if no more."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]
+
+
 @dataclass(frozen=True)
 class PGD:
     """A projected gradient attack; lengths in [0, 1] pixels."""
 
-    norm: Norm
-    epsilon: float
-    steps: int
-    step_size: float
-    random_start: bool = False
-    restarts: int = 1
-    keep_best: bool = False
+    norm: Norm  # The ball of the perturbations: l2 or linf.
+    epsilon: float  # Its radius.
+    steps: int  # Gradient steps.
+    step_size: float  # Length of each.
+    random_start: bool = False  # Start anywhere in the ball instead of at the image.
+    restarts: int = 1  # Runs per image, of which the best counts.
+    keep_best: bool = False  # Return the best image visited instead of the last.
 
     def __post_init__(self):
         check_epsilon(self.norm, self.epsilon)
-        require(self.steps >= 1, f"steps must be at least 1, got {self.steps}.")
+        require_counts(self, "steps", "restarts")
+        require_positive(self, "step_size")
         require(
-            self.step_size > 0, f"step_size must be positive, got {self.step_size}."
-        )
-        require(
-            self.restarts == 1 or (self.restarts > 1 and self.random_start),
-            f"restarts={self.restarts} needs to be 1, or more with random_start=True.",
-        )
-
-
-@dataclass(frozen=True)
-class Network:
-    """An architecture; `widths` belongs to small and mlp (which is a linear classifier
-    without any), `width` to all others (64 as published), `patch` to small (the side of
-    its first layer's squares of pixels)."""
-
-    name: Architecture
-    mean: tuple[float, ...]  # Per channel, in [0, 1] pixels.
-    std: tuple[float, ...]
-    widths: tuple[int, ...] = (32, 64, 128)
-    width: int = 64
-    patch: int = 1
-    dtype: Literal["float32", "bfloat16"] = "float32"
-
-    def __post_init__(self):
-        names = get_args(Architecture)
-        require(self.name in names, f"network {self.name!r} is none of {names}.")
-        require(
-            (len(self.widths) > 0 or self.name == "mlp")
-            and min(*self.widths, self.width, self.patch) > 0,
-            "widths, width and patch must be positive, got "
-            f"{self.widths}, {self.width} and {self.patch}.",
-        )
-        require(min(self.std) > 0, f"std must be positive, got {self.std}; it divides.")
-        require(
-            self.dtype in ("float32", "bfloat16"),
-            f"dtype must be 'float32' or 'bfloat16', got {self.dtype!r}; "
-            "parameters stay float32.",
+            self.restarts == 1 or self.random_start,
+            f"restarts={self.restarts} needs random_start=True; without it every run "
+            "is the same.",
         )
 
 
@@ -103,33 +111,30 @@ class Network:
 class Training:
     """Stochastic gradient descent with Nesterov momentum, on `attack`'s images."""
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    # "steps" divides the rate by 10 after the fractions `drops` of all steps; "cosine"
-    # and "triangle" warm up over `warmup` of them and go to zero.
+    epochs: int  # Times that every training example is seen.
+    batch_size: int  # Examples of an update.
+    learning_rate: float  # The largest; the schedule says when.
+    # "steps" divides the rate by 10 at `drops`; "cosine" and "triangle" warm up and
+    # then go to zero.
     schedule: Literal["steps", "cosine", "triangle"] = "cosine"
-    drops: tuple[float, ...] = (0.5, 0.75)
-    warmup: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    drops: tuple[float, ...] = (0.5, 0.75)  # Of "steps": fractions of the training.
+    warmup: float = 0.1  # Of "cosine" and "triangle": fraction of the training.
+    momentum: float = 0.9  # Nesterov's; 0 for none.
+    weight_decay: float = 5e-4  # On all parameters, as the paper's.
     pad: int = 0  # Pixels by which random crops may be shifted; 0 for none.
-    flip: bool = False  # Random left-right mirroring.
+    flip: bool = False  # Mirror random images left to right.
     attack: PGD | None = None  # Adversarial training when given.
-    # This part of the training examples is held out, and the parameters of the epoch
-    # with the best accuracy on it (robust, with an attack) are kept; 0: the last epoch.
+    # What the attack climbs and the update descends, made of a Model: see `nrf.losses`.
+    # None is cross-entropy for both (Madry et al.).
+    objective: Callable[[Any], Any] | None = None
+    # The part of the training examples held out, on which the best epoch is chosen
+    # (by robust accuracy, with an attack); 0 keeps the last epoch.
     holdout: float = 0.0
 
     def __post_init__(self):
-        require(self.epochs >= 1, f"epochs must be at least 1, got {self.epochs}.")
-        require(
-            self.batch_size >= 1,
-            f"batch_size must be at least 1, got {self.batch_size}.",
-        )
-        require(
-            self.learning_rate > 0,
-            f"learning_rate must be positive, got {self.learning_rate}.",
-        )
+        require_counts(self, "epochs", "batch_size")
+        require_counts(self, "pad", least=0)
+        require_positive(self, "learning_rate")
         require(
             self.schedule in ("steps", "cosine", "triangle"),
             f"schedule must be 'steps', 'cosine' or 'triangle', got {self.schedule!r}.",
@@ -139,76 +144,74 @@ class Training:
             f"drops are fractions of the training in (0, 1), got {self.drops}.",
         )
         require(0 <= self.warmup < 1, f"warmup must be in [0, 1), got {self.warmup}.")
-        require(self.pad >= 0, f"pad must not be negative, got {self.pad}.")
+        require(
+            0 <= self.momentum < 1, f"momentum must be in [0, 1), got {self.momentum}."
+        )
+        require(
+            0 <= self.weight_decay < math.inf,
+            f"weight_decay must be finite and not negative, got {self.weight_decay}.",
+        )
+        starts_still = self.attack is not None and not self.attack.random_start
+        require(
+            not (starts_still and getattr(self.objective, "needs_random_start", False)),
+            f"{self.objective} is flat at the image itself, so that its attack would "
+            "not move from there; give the attack random_start=True.",
+        )
         require(
             0 <= self.holdout < 1, f"holdout must be in [0, 1), got {self.holdout}."
         )
 
 
 @dataclass(frozen=True)
-class Matching:
-    """How D_R and D_NR are made (paper, section 3.1 and appendix C.4)."""
-
-    steps: int
-    step_size: float
-    start: Literal["image", "noise"] = "image"
-    # Back-propagate the last ReLU as identity, as the authors' library does.
-    identity_relu: bool = False
-    # Every training image is matched this many times, from different starts.
-    copies: int = 1
-
-    def __post_init__(self):
-        require(self.steps >= 1, f"steps must be at least 1, got {self.steps}.")
-        require(
-            self.step_size > 0, f"step_size must be positive, got {self.step_size}."
-        )
-        require(
-            self.start in ("image", "noise"),
-            f"start must be 'image' or 'noise', got {self.start!r}.",
-        )
-        require(self.copies >= 1, f"copies must be at least 1, got {self.copies}.")
-
-
-@dataclass(frozen=True)
-class Mislabelling:
-    """How D_rand and D_det are made (paper, section 3.2 and appendix C.5)."""
-
-    attack: PGD  # Towards the new label.
-    identity_relu: bool = False  # As in Matching.
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """Robust accuracy at every radius of `epsilons`, by PGD from the image itself.
 
-    In the main experiment each comes with its evidence: see `nrf.evaluate`.
+    Each comes with its evidence: see `nrf.evaluate`.
     """
 
-    norm: Norm
-    epsilons: tuple[float, ...]
-    steps: int
+    norm: Norm  # The ball of the perturbations: l2 or linf.
+    epsilons: tuple[float, ...]  # Its radii; () for accuracy without attack alone.
+    steps: int  # Gradient steps of the attack.
     # Steps have length epsilon * crossings / steps: 2.5 as in the authors' library.
     crossings: float = 2.5
     restarts: int = 1  # Runs per image; with more than one all start at random points.
     loss: Literal["cross_entropy", "margin"] = "cross_entropy"  # What attacks climb.
     # Of Square, on what withstood, to see whether gradients mislead; 0 for none.
     queries: int = 100
-    refuse: bool = False  # End the run where an accuracy is not believable.
-    batch_size: int = 500
 
     def __post_init__(self):
         for epsilon in self.epsilons:
             check_epsilon(self.norm, epsilon)
-        require(self.queries >= 0, f"queries must not be negative, got {self.queries}.")
-        require_companions(self.batch_size)
-        require(self.steps >= 1, f"steps must be at least 1, got {self.steps}.")
         require(
-            self.crossings > 0, f"crossings must be positive, got {self.crossings}."
+            len(set(self.epsilons)) == len(self.epsilons),
+            f"epsilons must be different, got {self.epsilons}.",
         )
-        require(
-            self.restarts >= 1, f"restarts must be at least 1, got {self.restarts}."
-        )
+        require_counts(self, "steps", "restarts")
+        require_counts(self, "queries", least=0)
+        require_positive(self, "crossings")
         require(
             self.loss in ("cross_entropy", "margin"),
             f"loss must be 'cross_entropy' or 'margin', got {self.loss!r}.",
         )
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a run works: nothing here changes a result, up to rounding.
+
+    Batch sizes are in images, and are limited by the memory of the devices.
+    """
+
+    devices: int | None = None  # The first so many; None for all.
+    synthesis_batch: int = 500  # Of the construction of data sets.
+    evaluation_batch: int = 500  # Of accuracies and their evidence.
+    # Of AutoAttack: smaller ones waste less where few images withstand.
+    autoattack_batch: int = 100
+    feature_batch: int = 64  # Of the attacks on features,
+    feature_units: int = 16  # of which so many are attacked at once.
+    refuse: bool = False  # End the run at the first accuracy that is not believable.
+
+    def __post_init__(self):
+        require_counts(self, "synthesis_batch", "feature_batch", "feature_units")
+        # One image alone cannot show whether a network looks at others in its batch.
+        require_counts(self, "evaluation_batch", "autoattack_batch", least=2)

@@ -1,8 +1,15 @@
 """The theory's experiment, and its two ellipses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from nrf.config.parts import Evaluation, Network, Training, require
+from nrf.config.parts import (
+    Evaluation,
+    Training,
+    Work,
+    require,
+    require_seeds,
+)
 
 
 @dataclass(frozen=True)
@@ -13,13 +20,13 @@ class Ellipses:
     The classes fill ellipses around 0.5 + centre and 0.5 - centre.
     """
 
-    centre: tuple[float, float]
+    centre: tuple[float, float]  # Of the classes, from the middle of the pixels.
     axes: tuple[float, float]  # Half the lengths of the ellipses' axes.
     examples: int  # Of the training set, and of the test set.
-    network: Network
-    standard: Training
+    network: Any  # The architecture: a frozen dataclass with build(num_classes).
+    standard: Training  # Of the standard network.
     robust: Training  # Its attack's radius is also that of the evaluation.
-    evaluation: Evaluation
+    evaluation: Evaluation  # Of both networks.
 
     def __post_init__(self):
         reach = [c + a for c, a in zip(self.centre, self.axes, strict=True)]
@@ -38,32 +45,35 @@ class Ellipses:
 class Theory:
     """The Gaussian model (section 4): x ~ N(y mean, diag(variances)), l2 attacks."""
 
-    name: str
-    mean: tuple[float, ...]
-    variances: tuple[float, ...]
+    name: str  # Of the experiment; said in the report.
+    mean: tuple[float, ...]  # Of the class y = 1.
+    variances: tuple[float, ...]  # Of both classes.
     panels: tuple[float, ...]  # Radii of robust training that are drawn as figure 4.
     radius: float  # Of the perturbations drawn there.
-    ellipses: Ellipses
+    ellipses: Ellipses  # Two networks on two ellipses (appendix D.10).
     samples: int = 5_000  # Of x and y that models are fitted to.
     fit_samples: int = 1_000  # For the comparison of inner maximisers.
-    fit_epsilons: tuple[float, ...] = (1.0, 10.0)
+    fit_epsilons: tuple[float, ...] = (1.0, 10.0)  # Radii of that comparison.
     # The PGDs compared: steps, and their length as a part of epsilon.
     pgd: tuple[tuple[int, float], ...] = ((7, 0.2), (20, 0.125), (100, 0.1))
-    dimensions: tuple[int, ...] = (2, 10, 30, 100)
-    dimension_samples: int = 4_000
-    penalty: float = 5.0  # C of Theorem 1, and the eigenvalues of its Σ.
-    eigenvalues: tuple[float, ...] = (0.3, 0.7, 2.0, 5.0)
+    dimensions: tuple[int, ...] = (2, 10, 30, 100)  # Relaxed and exact compared.
+    dimension_samples: int = 4_000  # Of that comparison.
+    penalty: float = 5.0  # C of Theorem 1.
+    eigenvalues: tuple[float, ...] = (0.3, 0.7, 2.0, 5.0)  # Of Theorem 1's Σ.
     draws: int = 1_000_000  # Of Theorem 1's Monte Carlo estimate.
     spectrum: tuple[float, ...] = (0.05, 1.0, 20.0)  # Theorem 3's example.
     problems: int = 5_000  # Random ones on which Theorem 3 is tried.
-    seed: int = 0
+    seed: int = 0  # Of all samples and networks.
+    work: Work = field(default_factory=Work)  # What changes no result.
 
     def __post_init__(self):
+        require_seeds((self.seed,))
         require(
             len(self.mean) == len(self.variances) == 2,
             "mean and variances must be pairs, for they are drawn, "
             f"got {self.mean} and {self.variances}.",
         )
+        require(len(self.panels) > 0, "panels must have one radius or more, got ().")
         require(
             len(self.spectrum) == 3,
             f"spectrum must be three variances, got {self.spectrum}.",

@@ -1,9 +1,11 @@
 """Data sets as arrays in [0, 1], their shuffling and their augmentation.
 
-train, test = data.load("digits")
-for rows in data.batch_indices(seed=0, epoch=3, n=1000, batch_size=64):
-    x = data.augment(key, train.images[rows], pad=1, flip=False)
-    y = train.labels[rows]
+    train, test = data.load("digits")
+    for rows in data.batch_indices(seed=0, epoch=3, n=1000, batch_size=64):
+        x = data.augment(key, train.images[rows], pad=1, flip=False)
+        y = train.labels[rows]
+
+Sets of images come by name, from folders, and from arrays: see `load`.
 """
 
 from nrf.data.batches import augment, batch_indices

@@ -87,7 +87,12 @@ def _make_folder(path: Path) -> None:
             raise ValueError(
                 f"data sets cannot be kept in {path}: {part} is a file, not a folder."
             )
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"data sets cannot be kept in {path}: {error.strerror}."
+        ) from error
 
 
 def _remove_stale(root: Path) -> None:

@@ -8,6 +8,7 @@ import difflib
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def folder_of(data_dir: str | os.PathLike | None) -> Path:
 
 def local(path: str | os.PathLike) -> Path:
     """`path` with ~ written out; raises ValueError for gs:// and its like."""
-    if "://" in os.fspath(path):  # pathlib would turn gs:// into gs:/.
+    # A Path has made gs:/ of gs:// already.
+    if re.match(r"[A-Za-z][\w+.-]+:/", os.fspath(path)):
         raise ValueError(
             f"{path} is not a folder of this machine, and only such are read; copy it "
             "first, for example with `gcloud storage cp -r`."

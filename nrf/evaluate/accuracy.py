@@ -19,8 +19,8 @@ from nrf.types import (
     Key,
     Labels,
     Params,
+    check_dataset,
     check_images,
-    check_labels,
     outputs,
 )
 
@@ -179,17 +179,3 @@ def checked(apply: Callable[[Params, Images], Any]) -> Apply:
         return output
 
     return with_logits
-
-
-def check_dataset(dataset: Dataset) -> None:
-    """Raises ValueError unless images and labels are valid, and as many of each."""
-    check_images(dataset.images)
-    check_labels(dataset.labels, dataset.num_classes)
-    images, labels = len(dataset.images), len(dataset.labels)
-    if images != labels:
-        raise ValueError(
-            f"there are {labels} labels for {images} images; each image needs one "
-            "label, in the same order."
-        )
-    if not images:
-        raise ValueError("a data set needs images, got none.")

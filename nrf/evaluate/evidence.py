@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from nrf import devices
 from nrf.attacks import Threat
 from nrf.attacks.threat import length
-from nrf.evaluate.accuracy import check_dataset, checked, make_predict
+from nrf.evaluate.accuracy import checked, make_predict
 from nrf.evaluate.checks import (
     Observed,
     compare,
@@ -20,7 +20,7 @@ from nrf.evaluate.checks import (
     make_twice,
 )
 from nrf.evaluate.findings import Evidence
-from nrf.types import Attack, Dataset, Images, Key, Loss, Params
+from nrf.types import Attack, Dataset, Images, Key, Loss, Params, check_dataset
 
 _PROBES = 16  # Images of the data set that balls are searched for.
 # The counts of `Evidence` that are sums of what is observed under the same name.

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from nrf import attacks, devices, losses
 from nrf.evaluate import sequence
-from nrf.evaluate.accuracy import Score, check_dataset, checked
+from nrf.evaluate.accuracy import Score, checked
 from nrf.evaluate.evidence import gather, make_checks
 from nrf.evaluate.findings import BELIEVABLE, Evidence
 from nrf.types import (
@@ -28,6 +28,7 @@ from nrf.types import (
     Model,
     Network,
     Params,
+    check_dataset,
     check_images,
 )
 
@@ -224,8 +225,6 @@ def _dataset(apply: Apply, params: Params, x: Any, y: Any) -> Dataset:
     images, labels = np.asarray(x), np.asarray(y)
     check_images(images)
     images = images.astype(np.float32)
-    if not len(images):
-        raise ValueError("a robust accuracy needs images, got none.")
     logits = jax.eval_shape(apply, params, images[:2]).logits
     names = tuple(str(k) for k in range(logits.shape[1]))
     dataset = Dataset(images, labels, names)

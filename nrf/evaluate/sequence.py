@@ -21,8 +21,8 @@ from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.attacks import Component, example_keys
-from nrf.evaluate.accuracy import Score, check_dataset, checked
-from nrf.types import Dataset, Images, Key, Params
+from nrf.evaluate.accuracy import Score, checked
+from nrf.types import Dataset, Images, Key, Params, check_dataset
 
 
 class Program(NamedTuple):

@@ -1,147 +1,185 @@
-"""Robust accuracies that can be believed: AutoAttack beside PGD, with its evidence.
+"""Robust accuracies that can be believed: AutoAttack beside PGD, with their evidence.
 
-Of the six networks of one seed, at the radius that D_R is judged at.
+Of the networks of the figure, at the reported radius.
 """
 
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
 
 from nrf import evaluate
-from nrf.config import Suite
-from nrf.evaluate import sequence
-from nrf.experiments.seeds import Tick
-from nrf.experiments.stages import NETWORKS, Stages, without_work
-from nrf.runs.formats import ARRAYS, JSON
-from nrf.types import Key
+from nrf.config import AutoAttack, Evaluation, Experiment, Norm
+from nrf.evaluate import Evidence, sequence
+from nrf.experiments import build
+from nrf.experiments.networks import Row, spaced
+from nrf.runs import Cost, Env, Made, Steps, costs
+from nrf.types import Dataset, Key, Network
 
 
-def run(of: Stages, settings: Suite) -> list[dict[str, Any]]:
-    """Makes the stages of one seed, after those of the main experiment.
+def run(
+    config: Experiment, step: Steps, made: Mapping[str, Made], networks: list[str]
+) -> list[Row]:
+    """For each network, how many images withstand each component and all before it.
 
-    Returns, for every network, how many of the same images withstand each component of
-    AutoAttack and all before it, and the evidence of both PGD's accuracy on them and of
-    AutoAttack's.
+    With the evidence of PGD's accuracy on the same images, and of AutoAttack's.
 
     Raises:
-      ValueError: AutoAttack's accuracy is not believable, and the evaluation refuses.
+      ValueError: AutoAttack's accuracy is not believable, and the run refuses it.
     """
-    found, norm = [], of.config.evaluation.norm
-    for epsilon in of.config.headline:
-        for name in NETWORKS:
-            result = attack(of, name, epsilon, settings)
-            scores = sequence.score(result, of.programs.suite(settings, norm))
-            seen = judge(of, name, epsilon, settings, result)
-            if of.config.evaluation.refuse:
-                evaluate.Evidence.from_dict(seen["autoattack"]).refuse()
-            found.append(
-                {
-                    **of.network(name),
-                    "norm": norm,
-                    "epsilon": epsilon,
-                    "total": len(result.images),
-                    "withstood": {part: n.correct for part, n in scores.items()},
-                    "evidence": seen,
-                }
-            )
-    return found
+    settings, epsilon = config.autoattack, config.reported_epsilon
+    if settings is None or epsilon is None:
+        return []
+    rows, norm = [], config.evaluation.norm
+    for name in networks:
+        broken = attack(step, made[name], made["test"], norm, epsilon, settings)
+        judged = step(
+            f"evidence_{name}",
+            _judge,
+            made[name],
+            made["test"],
+            *broken,
+            evaluation=replace(config.evaluation, epsilons=()),
+            epsilon=epsilon,
+            settings=settings,
+        )
+        if config.work.refuse:
+            Evidence.from_dict(judged.value["evidence"]["autoattack"]).refuse()
+        rows.append({"network": name, "norm": norm, "epsilon": epsilon, **judged.value})
+    return rows
 
 
-def attack(of: Stages, name: str, epsilon: float, settings: Suite) -> sequence.Result:
-    """What AutoAttack's sequence does to the network `name`.
+def attack(
+    step: Steps,
+    network: Made,
+    test: Made,
+    norm: Norm,
+    epsilon: float,
+    settings: AutoAttack,
+) -> list[Made]:
+    """A step for each component of the sequence, with the images that it breaks.
 
-    A stage for each component, which keeps the adversarial images that it found.
+    Each is given what those before it broke: an interrupted sequence goes on.
     """
-    images = of.some(settings.images)
-    norm = of.config.evaluation.norm
-    # How many images a batch holds changes no result.
-    about = {
-        "norm": norm,
-        "epsilon": epsilon,
-        "suite": {**asdict(settings), "batch_size": 1},
-    }
-    found: list[sequence.Found] = []
-    inputs = [name, "test"]
-    for program in of.programs.suite(settings, norm):
-        left = sequence.withstood(images, found)
-
-        def make(key: Key, tick: Tick) -> dict[str, np.ndarray]:
-            return sequence.attack(
-                key,
-                program,  # noqa: B023
-                of.done[name].params,
-                images,
-                left=left,  # noqa: B023
+    broken: list[Made] = []
+    classes = test.value.num_classes
+    for program in build.autoattack(network.value.model, norm, classes, settings):
+        component = program.component.name
+        broken.append(
+            step(
+                f"autoattack_{network.name}_{component}",
+                _component,
+                network,
+                test,
+                *broken,
+                component=component,
+                norm=norm,
                 epsilon=epsilon,
-                batch_size=settings.batch_size,
-                mesh=of.work.mesh,
-                tick=tick,
-            )._asdict()
-
-        component = f"suite_{name}_{program.component.name}"
-        made = of.stage(
-            component,
-            program.component.rounds * len(left),
-            of.config.network,
-            about,
-            inputs,
-            make,
-            ARRAYS,
-        )
-        found.append(sequence.Found(**made))
-        inputs = [*inputs, component]
-    return sequence.collect(images, found)
-
-
-def judge(
-    of: Stages, name: str, epsilon: float, settings: Suite, result: sequence.Result
-) -> dict[str, dict[str, Any]]:
-    """The evidence, as `Evidence.as_dict`: of "pgd" and of "autoattack".
-
-    PGD is the experiment's, on the same images; what AutoAttack fools is known of them.
-    """
-    evaluation = of.config.evaluation
-    images = of.some(settings.images)
-    checks = of.programs.checks(evaluation)
-    programs = of.programs.suite(settings, evaluation.norm)
-    shared: Any = {
-        "epsilon": epsilon,
-        "batch_size": settings.batch_size,
-        "mesh": of.work.mesh,
-    }
-
-    def make(key: Key, tick: Tick) -> dict[str, dict[str, Any]]:
-        def gather(**options: Any) -> evaluate.Evidence:
-            return evaluate.gather(
-                jax.random.clone(key),
-                checks,
-                of.done[name].params,
-                images,
-                tick=tick,
-                **shared,
-                **options,
+                settings=settings,
+                # Not the step's own name: the numbers published with this code were
+                # drawn under this one.
+                draws=f"suite_{network.name}_{component}",
             )
-
-        pgd = gather(thorough=True, fooled=result.broken_by >= 0)
-        blind = [i for i, p in enumerate(programs) if p.component.name == "square"]
-        strongest = gather(made=result.images)._replace(
-            only_blind=int(np.isin(result.broken_by, blind).sum())
         )
-        return {"pgd": pgd.as_dict(), "autoattack": strongest.as_dict()}
+    return broken
 
-    about = {
-        "epsilon": epsilon,
-        "evaluation": without_work(replace(evaluation, epsilons=())),
-    }
-    inputs = [f"suite_{name}_{program.component.name}" for program in programs]
-    return of.stage(
-        f"evidence_{name}",
-        (checks.passes(True) + 1) * len(images.labels),
-        of.config.network,
-        about,
-        [name, "test", *inputs],
-        make,
-        JSON,
+
+def _programs(network: Network, test: Dataset, norm: Norm, settings: AutoAttack):
+    return build.autoattack(network.model, norm, test.num_classes, settings)
+
+
+def _component_cost(network, test, *broken, component, norm, epsilon, settings) -> Cost:
+    images = min(settings.images, len(test.labels))
+    # A query of Square is a forward pass alone, about a third of one with its gradient.
+    steps = {"clean": 1, "square": -(-settings.queries // 3)}.get(
+        component, settings.steps
     )
+    for program in _programs(network, test, norm, settings):
+        if program.component.name == component:
+            rounds = program.component.rounds
+    # At most: only what withstood the components before is attacked.
+    return Cost(rounds * images, rounds * images * steps)
+
+
+@costs(_component_cost)
+def _component(
+    key: Key,
+    network: Network,
+    test: Dataset,
+    *broken: dict[str, np.ndarray],
+    component: str,
+    norm: Norm,
+    epsilon: float,
+    settings: AutoAttack,
+    env: Env,
+) -> dict[str, np.ndarray]:
+    images = spaced(test, settings.images)
+    left = sequence.withstood(images, [sequence.Found(**one) for one in broken])
+    programs = _programs(network, test, norm, settings)
+    (program,) = (p for p in programs if p.component.name == component)
+    env.tick(program.component.rounds * (len(images.labels) - len(left)))
+    return sequence.attack(
+        key,
+        program,
+        network.params,
+        images,
+        left=left,
+        epsilon=epsilon,
+        batch_size=env.work.autoattack_batch,
+        mesh=env.mesh,
+        tick=env.tick,
+    )._asdict()
+
+
+def _judge_cost(network, test, *broken, evaluation, epsilon, settings) -> Cost:
+    passes = build.checks(network.model, evaluation).passes(True) + 1
+    images = min(settings.images, len(test.labels))
+    return Cost(passes * images, 4 * images * evaluation.steps)
+
+
+@costs(_judge_cost)
+def _judge(
+    key: Key,
+    network: Network,
+    test: Dataset,
+    *broken: dict[str, np.ndarray],
+    evaluation: Evaluation,
+    epsilon: float,
+    settings: AutoAttack,
+    env: Env,
+) -> dict[str, Any]:
+    """The counts, and the evidence of "pgd" and of "autoattack".
+
+    PGD is the experiment's, on the same images; it is told which AutoAttack breaks.
+    """
+    images = spaced(test, settings.images)
+    parts = [sequence.Found(**one) for one in broken]
+    result = sequence.collect(images, parts)
+    programs = _programs(network, test, evaluation.norm, settings)
+    scores = sequence.score(result, programs)
+
+    def gather(**options: Any) -> Evidence:
+        return evaluate.gather(
+            jax.random.clone(key),
+            build.checks(network.model, evaluation),
+            network.params,
+            images,
+            epsilon=epsilon,
+            batch_size=env.work.autoattack_batch,
+            mesh=env.mesh,
+            tick=env.tick,
+            **options,
+        )
+
+    pgd = gather(thorough=True, fooled=result.broken_by >= 0)
+    blind = [i for i, p in enumerate(programs) if p.component.name == "square"]
+    strongest = gather(made=result.images)._replace(
+        only_blind=int(np.isin(result.broken_by, blind).sum())
+    )
+    return {
+        "total": len(images.labels),
+        "withstood": {name: score.correct for name, score in scores.items()},
+        "evidence": {"pgd": pgd.as_dict(), "autoattack": strongest.as_dict()},
+    }

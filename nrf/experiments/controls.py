@@ -1,255 +1,248 @@
 """What the discussion of the paper asked for: controls of what D_rand and D_det show.
 
 Random perturbations of the same norms; unchanged images with a network's wrong labels
-(Wallace); attacks that mean nothing to other networks (Nakkiran); what robust linear
-features know, and where linear features lie (Goh).
+(Wallace); attacks that mean nothing to other networks (Nakkiran). What linear features
+show (Goh) is in `nrf.experiments.linear`.
+https://distill.pub/2019/advex-bugs-discussion
 """
 
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nrf import devices, evaluate, features, synthesize
-from nrf.attacks import example_keys
-from nrf.config import Bugs, Controls, Errors, Leakage, Network, Plane, Training
-from nrf.experiments.build import NetworkPrograms
-from nrf.experiments.seeds import Tick
-from nrf.experiments.stages import TARGETS, Row, Stages
-from nrf.runs.formats import JSON
-from nrf.types import Key
+from nrf import attacks, devices, evaluate, losses, synthesize
+from nrf.config import PGD, Experiment, Set
+from nrf.experiments import build, linear
+from nrf.experiments.networks import Row
+from nrf.experiments.recipes import attacked, constructed, pushed
+from nrf.runs import Constructed, Cost, Env, Made, Steps, costs
+from nrf.types import Dataset, Key, Model, Network
 
 
-def run(of: Stages, settings: Controls) -> dict[str, Any]:
-    """Makes the stages of one seed, after those of the main experiment.
+def pushed_at_random(one: Set) -> Set:
+    """The control of a set: its labels, on images pushed as far at random."""
+    return replace(
+        one,
+        name=f"{one.name}_shaken",
+        title=f"{one.name}, random push",
+        recipe=RandomPush(),
+        source=one.name,
+    )
 
-    Returns "rows" of networks trained on the controls' sets, and "bugs", "leakage" and
-    "plane" where these were asked for.
+
+def run(
+    config: Experiment, step: Steps, made: Mapping[str, Made]
+) -> dict[str, list[Any]]:
+    """Of one seed; sets and networks of `config.controls` are made already.
+
+    Returns "controls", rows of networks on the controls' sets without attack; "asked",
+    "leakage" and "plane" where these are in the config.
     """
-    rows: list[Row] = []
-    found: dict[str, Any] = {"rows": rows}
-    if settings.noise:
-        for name in TARGETS:
-            rows += noise(of, name)
-    if settings.errors:
-        rows += errors(of, settings.errors)
-    if settings.bugs:
-        rows += bugs(of, settings.bugs)
-        found["bugs"] = reached(of)
+    settings = config.controls
+    assert settings is not None
+    parts: dict[str, list[Any]] = {
+        "controls": [
+            confusion(step, made[f"on_{one.name}"], made["test"])
+            for one in settings.sets
+            if one.train
+        ]
+    }
+    if all(settings.asked):
+        parts["asked"] = [asked(step, made, *settings.asked)]
     if settings.leakage:
-        found["leakage"] = leakage(of, settings.leakage)
+        parts["leakage"] = [linear.leakage(config, step, made, settings.leakage)]
     # Of D alone: the same for all seeds.
-    if settings.plane and of.seed == of.config.seeds[0]:
-        found["plane"] = plane(of, settings.plane)
-    return found
+    if settings.plane and step.seed == config.seeds[0]:
+        parts["plane"] = [linear.plane(step, made, settings.plane)]
+    return parts
 
 
-def noise(of: Stages, name: str) -> list[Row]:
-    """The labels of `name`, on D moved as far as it was there, but anywhere.
+def confusion(step: Steps, network: Made, test: Made) -> Row:
+    """A network's row without attack, with the counts behind it.
+
+    These are [K][K] test images by their class and the class predicted. A network
+    without a lesson gives most images of a class one label, and is right for far more
+    or fewer than one in K by luck; the counts tell by how much.
+    """
+    counts = step(f"confusion_{network.name}", _confusion, network, test).value
+    return {
+        "network": network.name,
+        "tested_on": test.name,
+        "attack": "none",
+        "norm": None,
+        "epsilon": 0.0,
+        "steps": 0,
+        **counts,
+    }
+
+
+@costs(lambda network, test: Cost(len(test.labels), len(test.labels)))
+def _confusion(key: Key, network: Network, test: Dataset, *, env: Env) -> Row:
+    predicted = evaluate.predictions(
+        build.predict(network.model),
+        network.params,
+        test.images,
+        batch_size=env.work.evaluation_batch,
+        mesh=env.mesh,
+        tick=env.tick,
+    )
+    counts = np.zeros((test.num_classes,) * 2, int)
+    np.add.at(counts, (test.labels, predicted), 1)
+    return {
+        "correct": int(np.trace(counts)),
+        "total": len(test.labels),
+        "confusion": counts.tolist(),
+    }
+
+
+def asked(
+    step: Steps,
+    made: Mapping[str, Made],
+    networks: tuple[str, ...],
+    sets: tuple[str, ...],
+) -> Row:
+    """How many images of each set each network takes for their new label."""
+    counts = {
+        name: {
+            network: step(
+                f"asked_{network}_{name}", _asked, made[network], made[name]
+            ).value["correct"]
+            for network in networks
+        }
+        for name in sets
+    }
+    total = len(made["D"].value.labels)
+    return {"seed": step.seed, "total": total, **counts}
+
+
+@costs(lambda network, on: Cost(len(on.labels), len(on.labels)))
+def _asked(key: Key, network: Network, on: Dataset, *, env: Env) -> dict[str, int]:
+    return evaluate.score(
+        key,
+        build.correct(network.model),
+        network.params,
+        on,
+        batch_size=env.work.evaluation_batch,
+        mesh=env.mesh,
+        tick=env.tick,
+    )._asdict()
+
+
+@dataclass(frozen=True)
+class Isolate:
+    """D_det by attacks that networks like the source withstand (Nakkiran).
+
+    The sources are the one that is attacked, and those that are to keep the label.
+    """
+
+    attack: PGD  # Towards the next class.
+
+    def cost(self, dataset: Dataset, source: Network, *others: Network) -> Cost:
+        one = attacked(dataset, self.attack)
+        return one._replace(passes=one.passes * (1 + len(others)))
+
+    def __call__(
+        self,
+        key: Key,
+        dataset: Dataset,
+        source: Network,
+        other: Network,
+        *others: Network,
+        env: Env,
+    ) -> Constructed:
+        stacked = [one.params for one in (other, *others)]
+        params = {
+            "source": source.params,
+            "others": jax.tree.map(lambda *parts: np.stack(parts), *stacked),
+        }
+        labels = jnp.asarray(dataset.labels)
+        targets = synthesize.next_class(labels, dataset.num_classes)
+        perturb = _isolator(source.model, self.attack)
+        return pushed(key, perturb, params, dataset, targets, self.attack, env)
+
+
+@build.cached
+def _isolator(net: Model, settings: PGD) -> Callable:
+    loss = losses.negate(losses.disentangled(losses.cross_entropy(net.apply)))
+    return synthesize.make_isolate(net.apply, build.attack(settings, loss))
+
+
+@dataclass(frozen=True)
+class RandomPush:
+    """The labels of a set, on images moved as far as there, but in random directions.
 
     All images are moved by the mean norm. By its own each would tell its label: where
     D_rand's target is the true class, the attack has nothing to do and goes less far.
     """
-    made, dataset = of.done[name], of.sets["D"]
 
-    def norms(images: np.ndarray) -> np.ndarray:
-        moved = images.astype(np.float32) - dataset.images
-        return np.linalg.norm(moved.reshape(len(images), -1), axis=1)
+    def cost(self, dataset: Dataset, other: Dataset) -> Cost:
+        return Cost(len(dataset.labels), 0)
 
-    def build(key: Key, tick: Tick) -> tuple:
-        length = jnp.float32(norms(made.images).mean())
-        key = devices.copy(of.work.mesh, key)
+    def __call__(
+        self, key: Key, dataset: Dataset, other: Dataset, *, env: Env
+    ) -> Constructed:
+        def norms(images: np.ndarray) -> np.ndarray:
+            moved = images - dataset.images
+            return np.linalg.norm(moved.reshape(len(images), -1), axis=1)
+
+        length = jnp.float32(norms(other.images).mean())
+        key = devices.copy(env.mesh, key)
 
         def push(indices, x):
             lengths = jnp.full(len(x), length)
-            return synthesize.random_push(example_keys(key, indices), x, lengths)
+            keys = attacks.example_keys(key, indices)
+            return synthesize.random_push(keys, x, lengths)
 
         images = devices.map_examples(
             push,
-            (np.arange(len(made.labels)), dataset.images),
-            batch_size=of.work.synthesis_batch,
-            mesh=of.work.mesh,
-            tick=tick,
+            (np.arange(len(other.labels)), dataset.images),
+            batch_size=env.work.synthesis_batch,
+            mesh=env.mesh,
+            tick=env.tick,
         )
-        measured = {
-            "mean_norm": float(length),
-            "mean_norm_noise": float(norms(images).mean()),
-        }
-        return images, made.labels, np.arange(len(images)), measured
-
-    of.make(f"{name}_shaken", None, build, source=name)
-    return learn(of, f"{name}_shaken", getattr(of.config.on, name))
-
-
-def errors(of: Stages, settings: Errors) -> list[Row]:
-    """Images as they are, with the wrong labels of a network trained too little."""
-    of.learn("labeller", settings.labeller, "D")
-    dataset = of.sets["D"]
-
-    def build(key: Key, tick: Tick) -> tuple:
-        said = evaluate.predictions(
-            of.programs.predict,
-            of.done["labeller"].params,
-            dataset.images,
-            batch_size=of.work.evaluation_batch,
-            mesh=of.work.mesh,
-            tick=tick,
-        )
-        wrong = np.flatnonzero(said != dataset.labels)
-        least = settings.student.batch_size
-        if len(wrong) < least:
-            raise ValueError(
-                f"the labeller gets {len(wrong)} images of D wrong, fewer than a batch "
-                f"of {least}; give it fewer epochs (--controls.errors.labeller.epochs) "
-                "or its student a smaller batch."
-            )
-        measured = {"wrong": len(wrong) / len(said)}
-        return dataset.images[wrong], said[wrong], wrong, measured
-
-    of.make("D_errors", None, build, source="labeller")
-    return learn(of, "D_errors", settings.student)
-
-
-def bugs(of: Stages, settings: Bugs) -> list[Row]:
-    """D_det by attacks that networks like the source withstand."""
-    others = [f"other{i}" for i in range(settings.others)]
-    for name in (*others, "fresh"):
-        of.learn(name, of.config.standard, "D")
-
-    def build(key: Key, tick: Tick) -> tuple:
-        dataset = of.sets["D"]
-        stacked = [of.done[name].params for name in others]
-        params = {
-            "source": of.done["standard"].params,
-            "others": jax.tree.map(lambda *parts: np.stack(parts), *stacked),
-        }
-        labels = jnp.asarray(dataset.labels)
-        return of.mislabel(
-            key,
-            of.programs.isolate(settings.attack),
-            settings.attack.norm,
-            params,
+        return constructed(
             dataset,
-            synthesize.next_class(labels, dataset.num_classes),
-            tick,
+            images,
+            other.labels,
+            mean_norm=float(length),
+            mean_norm_noise=norms(images).mean(),
         )
 
-    of.make("D_bugs", settings.attack, build, source="standard", inputs=others)
-    return learn(of, "D_bugs", settings.student)
 
+@dataclass(frozen=True)
+class Mistakes:
+    """Images as they are, with the wrong labels that the source gives them (Wallace).
 
-def reached(of: Stages) -> dict[str, Any]:
-    """How many images of D_det and of D_bugs networks take for their new label."""
-    sets = ("D_det", "D_bugs")
-
-    def make(key: Key, tick: Tick) -> dict[str, dict[str, int]]:
-        return {
-            name: {
-                network: evaluate.score(
-                    jax.random.clone(key),
-                    of.programs.correct,
-                    of.done[network].params,
-                    of.dataset(name),
-                    batch_size=of.work.evaluation_batch,
-                    mesh=of.work.mesh,
-                    tick=tick,
-                ).correct
-                for network in ("standard", "fresh")
-            }
-            for name in sets
-        }
-
-    total = len(of.sets["D"].labels)
-    inputs = [*sets, "standard", "fresh"]
-    network = of.config.network
-    made = of.stage("reached", 4 * total, network, {}, inputs, make, JSON)
-    return {"seed": of.seed, "total": total, **made}
-
-
-def leakage(of: Stages, settings: Leakage) -> dict[str, Any]:
-    """What a linear classifier of robust linear features learns from wrong labels."""
-    dataset = of.sets["D"]
-    network = linear_network(of.config.network)
-    programs = NetworkPrograms(network, dataset.num_classes)
-    of.fit("linear", network, programs, settings.linear, "D")
-    attack = settings.linear.attack
-    assert attack is not None  # The config refuses it.
-
-    def make(key: Key, tick: Tick) -> dict[str, Any]:
-        def logits(x):
-            return programs.model.apply(of.done["linear"].params, x[None]).logits[0]
-
-        # What an output does with the pixels; the same at every image.
-        a = jax.jacrev(logits)(jnp.asarray(dataset.images[0]))
-        return features.leakage(
-            key,
-            np.asarray(a).reshape(len(a), -1),
-            dataset,
-            {name: of.dataset(name) for name in ("D", *TARGETS)},
-            of.sets["test"],
-            epsilon=settings.epsilon,
-            norm=attack.norm,
-        )
-
-    about = {"epsilon": settings.epsilon}
-    inputs = ["linear", "D", *TARGETS, "test"]
-    found = of.stage("leakage", 0, network, about, inputs, make, JSON)
-    return {"seed": of.seed, **found}
-
-
-def plane(of: Stages, settings: Plane) -> dict[str, Any]:
-    """Linear features of two classes of D, of no network."""
-
-    def make(key: Key, tick: Tick) -> dict[str, Any]:
-        return features.plane(of.sets["D"], of.sets["test"], **asdict(settings))
-
-    network = linear_network(of.config.network)
-    about = {"plane": asdict(settings)}
-    return of.stage("plane", 0, network, about, ["D", "test"], make, JSON)
-
-
-def linear_network(network: Network) -> Network:
-    return replace(network, name="mlp", widths=(), dtype="float32")
-
-
-def learn(of: Stages, made: str, settings: Training) -> list[Row]:
-    """A fresh network on a control's set: its row without attack, and its confusion.
-
-    That is [K][K] counts of test images by their class and what the network says. A
-    network without a lesson gives most images of a class one label, and is right for
-    far more or fewer than one in K by luck; the counts tell by how much.
+    The source is a network trained too little; what it gets wrong is all of the set.
     """
-    name, test_set = f"on_{made}", of.sets["test"]
-    of.learn(name, settings, made)
 
-    def make(key: Key, tick: Tick) -> list[list[int]]:
-        said = evaluate.predictions(
-            of.programs.predict,
-            of.done[name].params,
-            test_set.images,
-            batch_size=of.work.evaluation_batch,
-            mesh=of.work.mesh,
-            tick=tick,
+    least: int  # Fewer mistakes than this are refused: the student's batch size.
+
+    def cost(self, dataset: Dataset, source: Network) -> Cost:
+        return Cost(len(dataset.labels), len(dataset.labels))
+
+    def __call__(
+        self, key: Key, dataset: Dataset, source: Network, *, env: Env
+    ) -> Constructed:
+        predicted = evaluate.predictions(
+            build.predict(source.model),
+            source.params,
+            dataset.images,
+            batch_size=env.work.evaluation_batch,
+            mesh=env.mesh,
+            tick=env.tick,
         )
-        found = np.zeros((test_set.num_classes,) * 2, int)
-        np.add.at(found, (test_set.labels, said), 1)
-        return found.tolist()
-
-    total, network = len(test_set.labels), of.config.network
-    inputs = [name, "test"]
-    found = of.stage(f"confusion_{name}", total, network, {}, inputs, make, JSON)
-    return [
-        {
-            **of.network(name),
-            "tested_on": "test",
-            "attack": "none",
-            "norm": None,
-            "epsilon": 0.0,
-            "steps": 0,
-            "correct": int(np.trace(found)),
-            "total": total,
-            "confusion": found,
-        }
-    ]
+        wrong = np.flatnonzero(predicted != dataset.labels)
+        if len(wrong) < self.least:
+            raise ValueError(
+                f"the source gets {len(wrong)} images wrong, fewer than {self.least}, "
+                "the batch of the network trained on them; give the source fewer "
+                "epochs, or the student a smaller batch."
+            )
+        share = len(wrong) / len(predicted)
+        images, labels = dataset.images[wrong], predicted[wrong]
+        return constructed(dataset, images, labels, wrong, wrong=share)

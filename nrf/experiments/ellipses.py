@@ -11,12 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from nrf import devices, evaluate, train
-from nrf.config import Ellipses
+from nrf import evaluate
+from nrf.config import Ellipses, Evaluation
 from nrf.experiments import build
-from nrf.types import Dataset, Key
+from nrf.experiments.networks import check_training, fit, trained
+from nrf.runs import Env, Steps
+from nrf.runs.steps import given
+from nrf.types import Dataset, Key, Network
 
 
 def load(settings: Ellipses, seed: int) -> tuple[Dataset, Dataset]:
@@ -27,76 +29,85 @@ def load(settings: Ellipses, seed: int) -> tuple[Dataset, Dataset]:
     )
 
 
-def run(settings: Ellipses, seed: int, mesh: Mesh, *, grid: int = 60) -> dict[str, Any]:
-    """Trains both networks; what they get right, and their margins on a grid.
+def run(settings: Ellipses, step: Steps, *, grid: int = 60) -> dict[str, Any]:
+    """Both networks: what they get right, and their margins on a grid of the plane.
 
     Raises:
       ValueError: the batches do not fit the examples or the devices.
       FloatingPointError: a training diverged.
     """
-    train_set, test_set = load(settings, seed)
-    key = jax.random.key(seed)
-    model = build.network(settings.network, 2)
-    correct = evaluate.make_correct(model.apply)
-    robustly_correct = evaluate.make_correct(
-        model.apply, build.attack_at(settings.evaluation, model)
-    )
+    train_set, test_set = load(settings, step.seed)
+    for training in (settings.standard, settings.robust):
+        check_training(training, settings.examples, step.env.mesh)
+    D, test = given("ellipses", train_set), given("ellipses to test", test_set)
     (epsilon,) = settings.evaluation.epsilons
     # Room for the balls of the adversary.
     reach = np.asarray(settings.centre) + settings.axes + 1.5 * epsilon
     first, second = (np.linspace(0.5 - r, 0.5 + r, grid) for r in reach)
-    plane = np.stack(np.meshgrid(first, second), -1).astype(np.float32)
-
-    def fit(key: Key, name: str) -> dict[str, Any]:
-        how = settings.standard if name == "standard" else settings.robust
-        key_init, key_train, key_score = jax.random.split(key, 3)
-        chain, update = build.trainer(model, how, len(train_set.labels))
-        state = train.init(key_init, model, chain, jnp.asarray(train_set.images[:1]))
-        epochs = train.epochs(
-            key_train,
-            state,
-            update,
-            train_set,
-            count=how.epochs,
-            batch_size=how.batch_size,
-            mesh=mesh,
+    networks = []
+    trainings = {"standard": settings.standard, "adversarial": settings.robust}
+    for name, training in trainings.items():
+        made = step(name, fit, D, test, network=settings.network, training=training)
+        tested = step(
+            f"score_{name}",
+            _test,
+            trained(made, settings.network, 2),
+            test,
+            evaluation=settings.evaluation,
+            first=first,
+            second=second,
         )
-        *_, (state, _) = epochs
-        params = devices.fetch(state.params)
-        scores = [
-            evaluate.score(
-                jax.random.clone(key_score),
-                test,
-                params,
-                test_set,
-                epsilon=epsilon,
-                batch_size=settings.evaluation.batch_size,
-                mesh=mesh,
-            )
-            for test in (correct, robustly_correct)
-        ]
-        logits = model.apply(params, jnp.asarray(plane.reshape(-1, 1, 1, 2))).logits
-        return {
-            "training": name,
-            "correct": scores[0].correct,
-            "robustly_correct": scores[1].correct,
-            "total": scores[0].total,
-            "margins": (logits[:, 1] - logits[:, 0]).reshape(grid, grid),
-        }
-
-    names = ("standard", "adversarial")
+        networks.append({"training": name, **tested.value})
     return {
         "epsilon": epsilon,
         "centre": settings.centre,
         "axes": settings.axes,
-        "points": test_set.images[:300].reshape(-1, 2),
-        "labels": test_set.labels[:300],
-        "first": first,
-        "second": second,
-        "networks": [
-            fit(key, name)
-            for key, name in zip(jax.random.split(key), names, strict=True)
-        ],
+        "points": test_set.images[:300].reshape(-1, 2).tolist(),
+        "labels": test_set.labels[:300].tolist(),
+        "first": first.tolist(),
+        "second": second.tolist(),
+        "networks": networks,
+    }
+
+
+def _test(
+    key: Key,
+    network: Network,
+    test: Dataset,
+    *,
+    evaluation: Evaluation,
+    first: np.ndarray,
+    second: np.ndarray,
+    env: Env,
+) -> dict[str, Any]:
+    """What the network gets right, and its margins on the grid first x second."""
+    model, params = network
+    (epsilon,) = evaluation.epsilons
+    right, robustly_right = (
+        evaluate.score(
+            jax.random.clone(key),
+            correct,
+            params,
+            test,
+            epsilon=epsilon,
+            batch_size=env.work.evaluation_batch,
+            mesh=env.mesh,
+        )
+        for correct in (
+            build.correct(model),
+            evaluate.make_correct(
+                model.apply, build.attack_at(evaluation, model.apply)
+            ),
+        )
+    )
+    plane = np.stack(np.meshgrid(first, second), -1).astype(np.float32)
+    logits = model.apply(params, jnp.asarray(plane.reshape(-1, 1, 1, 2))).logits
+    margins = (logits[:, 1] - logits[:, 0]).reshape(len(first), len(second))
+    return {
+        "correct": right.correct,
+        "robustly_correct": robustly_right.correct,
+        "total": right.total,
+        "margins": np.asarray(margins).tolist(),
     }
 
 

@@ -1,46 +1,76 @@
-"""The other rows of the paper's tables, from the stages of the main experiment.
+"""The other rows of the paper's tables, from the networks of the main experiment.
 
 Robust sources (tables 9 and 10), where D_R's robustness is lost (table 8), sets made
 from noise (table 7), the attack's strength (figure 8) and a second test set (D.7).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from nrf.config import Appendix
-from nrf.experiments.stages import NETWORKS, TARGETS, Row, Stages
+from nrf.config import Experiment, Set
+from nrf.experiments.networks import Row, score, score_attacked
+from nrf.experiments.recipes import Match
+from nrf.runs import Made, Steps
 
 
-def run(of: Stages, settings: Appendix) -> list[Row]:
-    """Makes the stages of one seed, after those of the main experiment; all rows."""
-    config, rows = of.config, []
-    clean = replace(config.evaluation, epsilons=())
-    if settings.robust_sources:
-        for name, targets in TARGETS.items():
-            made = f"{name}_robust"
-            of.push(made, "robust", targets)
-            of.learn(f"on_{made}", getattr(config.on, name), made)
-            rows += of.score(f"on_{made}", clean)
-        # "relabelled" has the test images with the labels that D_det gives them.
-        for name in ("on_D_det", "on_D_det_robust"):
-            rows += of.score(name, clean, on="relabelled")
-    if settings.noise_start:
-        for name, source in (("D_R", "robust"), ("D_NR", "standard")):
-            made = f"{name}_noise"
-            of.match(made, source, settings.noise_start)
-            of.learn(f"on_{made}", getattr(config.on, name), made)
-            rows += of.score(f"on_{made}")
-    if settings.robustified_test:
-        of.match("D_R_test", "robust", replace(config.matching, copies=1), on="test")
-        for on in ("D_R", "D_R_test"):
-            rows += of.score("on_D_R", on=on)
+def other_sets(sets: Sequence[Set], noise: Match) -> tuple[Set, ...]:
+    """The paper's other sets, as variants of its four: `sets` are these, in order.
+
+    D_rand and D_det by the robust network (tables 9 and 10); D_R and D_NR from noise,
+    matched as `noise` says (table 7); D_R of the test images (table 8).
+    """
+    D_R, D_NR, D_rand, D_det = sets
+    robust: dict[str, Any] = {"source": "robust", "attacked": False}
+    return (
+        *(
+            replace(one, name=f"{one.name}_robust", title=f"{one.name}, robust source")
+            for one in (replace(D_rand, **robust), replace(D_det, **robust))
+        ),
+        *(
+            replace(one, name=f"{one.name}_noise", title=f"{one.name}, from noise")
+            for one in (replace(D_R, recipe=noise), replace(D_NR, recipe=noise))
+        ),
+        replace(D_R, name="D_R_test", of="test", train=None),
+    )
+
+
+def run(
+    config: Experiment, step: Steps, made: Mapping[str, Made], figure: list[str]
+) -> list[Row]:
+    """The rows of one seed; sets and networks of `config.tables` are made already."""
+    settings, evaluation = config.tables, config.evaluation
+    assert settings is not None
+    count = len(made["test"].value.labels)
+    clean = replace(evaluation, epsilons=())
+    rows: list[Row] = []
+    for one in settings.sets:
+        if one.train:
+            how = evaluation if one.attacked else clean
+            network = made[f"on_{one.name}"]
+            rows += score(step, network, made["test"], how, count=count)
+    # "relabelled" has the test images with the labels that D_det gives them.
+    for name in settings.relabelled:
+        rows += score(step, made[name], made["relabelled"], clean, count=count)
+    for name, on in settings.elsewhere:
+        rows += score(step, made[name], made[on], evaluation, count=count)
+    reported = config.reported_epsilon
+    radii = () if reported is None else (reported,)
     for steps in settings.strength:
         for loss in ("cross_entropy", "margin"):
-            at = replace(
-                config.evaluation, epsilons=config.headline, steps=steps, loss=loss
+            at = replace(evaluation, epsilons=radii, steps=steps, loss=loss)
+            rows += score_attacked(
+                step,
+                made[settings.strength_of],
+                made["test"],
+                at,
+                count=count,
+                thorough=False,
             )
-            # Its accuracy without attack is that of the main experiment.
-            rows += [row for row in of.score("on_D_R", at) if row["epsilon"]]
     if settings.second_test:
-        for name in NETWORKS:
-            rows += of.score(name, on="second_test")
+        second = made["second_test"]
+        for name in figure:
+            rows += score(
+                step, made[name], second, evaluation, count=len(second.value.labels)
+            )
     return rows

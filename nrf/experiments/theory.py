@@ -1,70 +1,103 @@
 """The paper's section 4, from a config to every number of its page.
 
-Closed forms beside what is found without them: by Monte Carlo, by convex optimisation
-and by gradient from samples. In double precision, but for the two ellipses, on which
-networks are trained as everywhere else.
+Closed forms beside what is computed without them: by Monte Carlo, by convex
+optimisation and by gradient from samples; and two ellipses, on which networks are
+trained.
 """
 
-import dataclasses
 import json
-import time
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from nrf import devices
 from nrf.config import Theory
-from nrf.experiments import ellipses
-from nrf.experiments.theory_parts import PARTS, Part
-from nrf.runs import store
-from nrf.types import Key
+from nrf.experiments import ellipses, theorems
+from nrf.experiments import theory_parts as parts
+from nrf.experiments.prepare import announce, check_folder, seed_steps
+from nrf.runs import Made, Progress, Steps, store
+from nrf.runs.progress import combine
+from nrf.runs.provenance import header
 
 
 def run(
     config: Theory,
-    out: Path,
+    out: Path | str,
     *,
-    progress: Callable[[tuple], Iterable] = iter,
+    progress: Progress | None = None,
+    on_metrics: Any = None,
+    reuse: Sequence[Path | str] = (),
     command: str = "",
-) -> Part:
-    """Runs every part; saves theory.json in the folder `out` and returns its content.
-
-    `progress` goes through the parts in their order, as tqdm does.
+) -> dict[str, Any]:
+    """Makes what is not yet in the folder `out`; saves and returns the results.
 
     Raises:
-      ValueError: the ellipses' batches do not fit their examples or the devices.
+      ValueError: the ellipses' batches do not fit their examples or the devices; or a
+        step was made with other settings.
       OSError: before any work, if `out` cannot be written.
       FloatingPointError: a training diverged.
     """
-    store.check_writable(out)
-    mesh = devices.make_mesh()
-    results: Part = {
-        "name": config.name,
-        "config": dataclasses.asdict(config),
-        **store.origin(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": command,
-        "seconds": {},
-    }
-
-    def networks(config: Theory, key: Key) -> Part:
-        return {"ellipses": ellipses.run(config.ellipses, config.seed, mesh)}
-
-    # First what could be refused.
-    for part in progress((networks, *PARTS)):
-        start = time.time()
-        with jax.enable_x64(part is not networks):
-            made = part(config, store.key_for(config.seed, part.__name__))
-        results |= jax.tree.map(_plain, made)
-        results["seconds"][part.__name__] = round(time.time() - start, 2)
+    out = Path(out)
+    check_folder(out, "theory.json", (config.seed,))
+    (step,) = all_steps = seed_steps(
+        config,
+        out,
+        (config.seed,),
+        progress=combine(progress, on_metrics),
+        reuse=reuse,
+    )
+    announce(all_steps, lambda step: parts_of(config, step))
+    results: dict[str, Any] = {**header(config, command), **parts_of(config, step)}
+    results["seconds"] = step.seconds()
     store.write(out / "theory.json", json.dumps(results).encode())
     return results
 
 
-def _plain(leaf: Any) -> Any:
-    """An array as the lists and numbers of JSON."""
-    return leaf if isinstance(leaf, str | None) else np.asarray(leaf).tolist()
+def parts_of(config: Theory, step: Steps) -> dict[str, Any]:
+    """All of theory.json that is computed."""
+    # First what could be refused.
+    computed = {"ellipses": ellipses.run(config.ellipses, step)}
+    for made in steps(config, step):
+        computed |= made.value
+    return computed
+
+
+def steps(config: Theory, step: Steps) -> Iterator[Made]:
+    """A step for each part of theory.json."""
+    problem = config.mean, config.variances
+    yield step(
+        "figure",
+        parts.figure,
+        problem=problem,
+        samples=config.samples,
+        panels=config.panels,
+        radius=config.radius,
+    )
+    yield step("curve", parts.curve, problem=problem, samples=config.samples)
+    yield step(
+        "fits",
+        parts.fits,
+        problem=problem,
+        samples=config.fit_samples,
+        radii=config.fit_epsilons,
+        maximisers=config.pgd,
+    )
+    yield step(
+        "dimensions",
+        parts.dimensions,
+        sizes=config.dimensions,
+        samples=config.dimension_samples,
+    )
+    yield step(
+        "vulnerability",
+        theorems.vulnerability,
+        eigenvalues=config.eigenvalues,
+        penalty=config.penalty,
+        samples=config.draws,
+    )
+    yield step(
+        "alignment",
+        theorems.alignment,
+        spectrum=config.spectrum,
+        problems=config.problems,
+    )
+    yield step("tradeoff", parts.tradeoff, problem=problem)

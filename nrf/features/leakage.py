@@ -134,12 +134,7 @@ def _check(
     """Raises ValueError unless features, images and labels fit together."""
     for name, one in {"dataset": dataset, **sets, "test": test}.items():
         check_images(one.images)
-        check_labels(one.labels, dataset.num_classes)
-        if len(one.images) != len(one.labels):
-            raise ValueError(
-                f"there are {len(one.labels)} labels for {len(one.images)} images of "
-                f"{name}; each image needs one label."
-            )
+        check_labels(one.labels, dataset.num_classes, len(one.images))
         if a.ndim != 2 or one.images[0].size != a.shape[1]:
             raise ValueError(
                 f"features must be [F, {one.images[0].size}] for images of {name}, "

@@ -32,7 +32,7 @@ from nrf.features.directions import (
 from nrf.features.estimate import Estimate, Extremes, check_epsilon, gamma
 from nrf.features.extremes import linear, linear_extremes
 from nrf.features.measure import VERDICTS, judge
-from nrf.types import Dataset, check_images, check_labels
+from nrf.types import Dataset, check_dataset
 
 # Directions measured at once; all of them would need ten times the images' memory.
 _CHUNK = 256
@@ -174,13 +174,7 @@ def _samples(train, test, classes, epsilon, useful) -> _Samples:
 
 def _two(dataset: Dataset, classes: tuple[int, int], which: str) -> tuple:
     """Images of two classes, and y [N] of ±1."""
-    check_images(dataset.images)
-    check_labels(dataset.labels, dataset.num_classes)
-    if len(dataset.images) != len(dataset.labels):
-        raise ValueError(
-            f"there are {len(dataset.labels)} labels for {len(dataset.images)} {which} "
-            "images; each image needs one label."
-        )
+    check_dataset(dataset)
     if len(set(classes)) != 2 or len(classes) != 2:
         raise ValueError(f"classes must be two different labels, got {classes}.")
     if not set(classes) <= set(range(dataset.num_classes)):

@@ -5,20 +5,21 @@
     page = report.write(Path("runs/gaussian"))  # The theory's report.html.
     page = report.write(Path("runs/transfer"))  # The study of transferability's.
     print(report.table(report.load(Path("runs/digits"))))
+    print(report.compare([Path("runs/digits"), Path("runs/planted")]).table)
 
 Only `results.json` and `pictures.npz`, `theory.json` or `transfer.json` are read, so
-that a report can be made again on any machine and cannot change a result. Other pages
-use `nrf.report.page` for the shell and `nrf.report.figures.svg` for plots.
+that a report can be made again on any machine and cannot change a result.
 """
 
 from pathlib import Path
 
 from nrf.report import main, pictures, theory, transfer
+from nrf.report.compare import compare
 from nrf.report.results import load
 from nrf.report.table import table
 from nrf.runs import store
 
-__all__ = ["load", "table", "transfer", "write"]
+__all__ = ["compare", "load", "table", "transfer", "write"]
 
 # What a run's folder holds, by what it is, and the command that makes it.
 _FILES = {
@@ -36,13 +37,13 @@ def write(out: Path) -> Path:
         that can be read, or more than one.
     """
     out = Path(out)
-    found = [name for name in _FILES if (out / name).is_file()]
-    if len(found) > 1:
+    files = [name for name in _FILES if (out / name).is_file()]
+    if len(files) > 1:
         raise ValueError(
-            f"{out} holds both {' and '.join(found)}; they are {len(found)} runs, so "
+            f"{out} holds both {' and '.join(files)}; they are {len(files)} runs, so "
             "move one of them to a folder of its own."
         )
-    if not found:
+    if not files:
         first, *others = _FILES
         commands = ", ".join(f"`{made} --out {out}`" for made in _FILES.values())
         raise ValueError(
@@ -50,12 +51,13 @@ def write(out: Path) -> Path:
             f"there is nothing to report; these make one each: {commands}."
         )
     runs, theories, studies = (_beside(out, name) for name in _FILES)
-    if found == ["theory.json"]:
+    if files == ["theory.json"]:
         html = theory.html(theory.load(out), runs)
-    elif found == ["transfer.json"]:
+    elif files == ["transfer.json"]:
         html = transfer.html(transfer.load(out), runs)
     else:
         results = load(out)
+        # Both are made before either is written, so that they belong together.
         markdown = main.markdown_page(results)
         html = main.html(results, pictures.load(out), theories, studies)
         store.write(out / "results.md", markdown.encode())

@@ -1,184 +1,205 @@
-"""Plots as SVG for a page: text stays text, lines follow the page's light or dark.
+"""Charts as SVG for a page: text stays text, lines follow the page's light or dark.
 
-Beside it only `framework`, `appendix`, `linear`, and `planes` and `plots` of other
-pages, import matplotlib.
+    lines = [charts.series([0, 1], [0.9, 0.4], color=BLUE, marker="o", label="D")]
+    svg = charts.plot("curve", "Accuracy by radius.", lines, x=Axis("radius"))
+
+Every page draws with these few functions; matplotlib is imported nowhere else.
 """
 
 import html
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rc_params_from_file
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from nrf.report.results import KNOWN, Column, Measure, Network
+from nrf.report.results import Measure
 
 # matplotlib knows only fixed colours; these stand for the page's own.
 INK, RULE, PAPER = "#010203", "#040506", "#070809"
 PAGE = {INK: "currentColor", RULE: "var(--rule)", PAPER: "var(--paper)"}
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.labelsize": 11,
-    "text.color": INK,
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": RULE,
-    "ytick.color": RULE,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "grid.color": RULE,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
-# Okabe and Ito's palette for colour-blind readers: blue where training was meant to be
+_SHEET = Path(__file__).parent / "templates" / "page.mplstyle"
+STYLE: Any = rc_params_from_file(_SHEET, use_default_template=False)
+# Okabe and Ito's palette for colour-blind readers.
+GREY, BLUE, SKY, ORANGE = "#8c8c8c", "#0072b2", "#56b4e9", "#d55e00"
+AMBER, PINK, GREEN = "#e69f00", "#cc79a7", "#009e73"
+# By place in a list: in the paper's order blue is where training was meant to be
 # robust, orange to pink where only non-robust features are left.
-LOOKS = dict(
-    zip(
-        KNOWN,
-        (
-            ("#8c8c8c", "o"),
-            ("#0072b2", "s"),
-            ("#56b4e9", "D"),
-            ("#d55e00", "v"),
-            ("#e69f00", "^"),
-            ("#cc79a7", "P"),
-        ),
-        strict=True,
-    )
+LOOKS = (
+    *((GREY, "o"), (BLUE, "s"), (SKY, "D"), (ORANGE, "v"), (AMBER, "^"), (PINK, "P")),
+    *((GREEN, "X"), ("#8a6bd1", "<"), ("#b0a030", ">"), ("#a5694f", "h")),
 )
-OTHERS = (("#009e73", "X"), ("#8a6bd1", "<"), ("#b0a030", ">"), ("#a5694f", "h"))
+DOTS = (0, (1, 2))  # The pattern of a dotted line.
+SIZE = (5.2, 4.3)  # Inches; a panel of half the page.
 
 
-def look(network: Network) -> tuple[str, str]:
-    """The colour and marker of a network, the same in every figure."""
-    if network in LOOKS:
-        return LOOKS[network]
-    # From its letters, so that it does not depend on which others there are.
-    return OTHERS[sum(map(ord, network.label)) % len(OTHERS)]
+def look(place: int) -> dict[str, Any]:
+    """The colour and marker of what has this place in its list, in every figure."""
+    color, marker = LOOKS[place % len(LOOKS)]
+    return {"color": color, "marker": marker}
 
 
-def bars(
+class Axis(NamedTuple):
+    """One axis of a plot."""
+
+    label: str = ""
+    limits: tuple[float | None, float | None] = (None, None)
+    scale: str = "linear"  # Or "log", or "symlog", as matplotlib has them.
+    unit: Literal["", "percent", "whole"] = ""  # Of its numbers.
+    ticks: Sequence[float] | None = None  # Those too close to be read are left out.
+    names: Sequence[str] | None = None  # What is written at `ticks`.
+    level: float | None = None  # Where a dotted line crosses the plot: chance.
+
+
+LINEAR = Axis()
+# Points or a line: what `series` makes.
+Series = dict[str, Any]
+
+
+class Bar(NamedTuple):
+    """One bar of a chart."""
+
+    label: str
+    measure: Measure | None  # None: it was not measured.
+    color: str = GREY
+    paper: float | None = None  # A tick where the paper is, a fraction.
+
+
+def series(x: Any, y: Any, *, band: Any = None, **look: Any) -> Series:
+    """A line or points, with the `look` that matplotlib's `errorbar` takes.
+
+    That is `color`, `marker`, `linestyle`, `label`, `xerr`, `yerr` and the like. `band`
+    is shaded from its first row to its second.
+    """
+    return {"x": x, "y": y, "band": band, **look}
+
+
+def measured(of: Mapping[Any, Measure], band: bool = True, **look: Any) -> Series:
+    """The means of measures by x as a line, and their intervals as its band."""
+    ends = [measure.interval for measure in of.values()]
+    bounds = ([low for low, _ in ends], [high for _, high in ends]) if band else None
+    means = [measure.mean for measure in of.values()]
+    return series(list(of), means, band=bounds, clip_on=False, **look)
+
+
+def plot(
     name: str,
-    title: str,
-    measured: Mapping[Network, Measure | None],
-    chance: float,
+    alt: str,
+    drawn: Sequence[Series],
+    *,
+    title: str = "",
+    x: Axis = LINEAR,
+    y: Axis = LINEAR,
+    size: tuple[float, float] = SIZE,
+    grid: Literal["x", "y", "both", ""] = "y",
+    legend: int = 2,
+    draw: Callable[[Axes], None] | None = None,
 ) -> str:
-    """One bar per network: mean over seeds, Wilson interval, a dot for every seed."""
+    """Lines and points as an <svg>; `name` is unique on its page.
+
+    `alt` describes it in words. `legend` is the number of columns in which the labels
+    of `drawn` stand below. `draw` may add to the axes what is no series.
+    """
     with rc_context(STYLE):
-        figure = Figure(
-            figsize=(5.2, 0.75 + 0.34 * len(measured)), layout="constrained"
-        )
-        axes = figure.add_subplot(title=title, xlim=(0, 1))
-        for y, (network, measure) in enumerate(measured.items()):
-            if measure is None:
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot(title=title, xlabel=x.label, ylabel=y.label)
+        axes.set(xscale=x.scale, yscale=y.scale)
+        for one in drawn:
+            _series(axes, **one)
+        if draw:
+            draw(axes)
+        _axis(axes.xaxis, x, axes.get_xlim, axes.set_xlim, axes.axvline)
+        _axis(axes.yaxis, y, axes.get_ylim, axes.set_ylim, axes.axhline)
+        if grid:
+            axes.grid(axis=grid, linewidth=0.6)
+        if axes.get_legend_handles_labels()[1]:
+            place: Any = {"loc": "outside lower center", "columnspacing": 1.2}
+            figure.legend(ncols=legend, **place)
+        return svg(figure, name, alt)
+
+
+def bars(name: str, title: str, drawn: Sequence[Bar], chance: float) -> str:
+    """A bar each: mean, interval, a circle for every seed, a tick for the paper's."""
+
+    def draw(axes: Axes) -> None:
+        for y, bar in enumerate(drawn):
+            if bar.paper is not None:
+                axes.plot([bar.paper] * 2, [y - 0.46, y + 0.46], color=INK, lw=2.4)
+            if not (measure := bar.measure):
                 axes.text(0.01, y, "not measured", va="center")
                 continue
-            low, high = measure.interval
-            axes.barh(y, measure.mean, 0.68, color=look(network)[0])
-            axes.plot([low, high], [y, y], color=INK, linewidth=1.4)
-            if len(measure.by_seed) > 1:
-                dots = list(measure.by_seed.values())
-                axes.plot(
-                    dots, [y] * len(dots), "o", markersize=4, color=PAPER, mec=INK
-                )
-            value = f"{100 * measure.mean:.1f} %"
-            axes.text(1.17, y, value, va="center", ha="right")
-        _chance(axes.axvline, chance)
-        axes.set_yticks(range(len(measured)), [network.label for network in measured])
-        axes.set_ylim(len(measured) - 0.4, -0.6)
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.grid(axis="x", linewidth=0.6)
+            axes.barh(y, measure.mean, 0.68, color=bar.color)
+            axes.plot(measure.interval, [y, y], color=INK, linewidth=1.4)
+            seeds = list(measure.by_seed.values())
+            if len(seeds) > 1:
+                circles: Any = {"markersize": 4, "color": PAPER, "mec": INK}
+                axes.plot(seeds, [y] * len(seeds), "o", **circles)
+            axes.text(1.17, y, f"{100 * measure.mean:.1f} %", va="center", ha="right")
+        axes.set_yticks(range(len(drawn)), [bar.label for bar in drawn])
         axes.tick_params(axis="y", length=0)
-        said = [
-            f"{network.label} " + ("–" if m is None else f"{100 * m.mean:.1f} %")
-            for network, m in measured.items()
-        ]
-        return svg(figure, name, f"Bars of {title}: {', '.join(said)}.")
+
+    told = [
+        bar.label + (f" {100 * bar.measure.mean:.1f} %" if bar.measure else " –")
+        for bar in drawn
+    ]
+    return plot(
+        name,
+        f"Bars of {title}: {', '.join(told)}.",
+        [],
+        title=title,
+        x=Axis("", (0, 1), unit="percent", level=chance),
+        y=Axis("", (len(drawn) - 0.4, -0.6)),
+        size=(5.2, 0.75 + 0.34 * len(drawn)),
+        grid="x",
+        draw=draw,
+    )
 
 
-def curves(
-    name: str,
-    measured: Mapping[Network, Mapping[Column, Measure]],
-    radii: Sequence[Column],
-    ticks: Sequence[str],
-    label: str,
-    chance: float,
-) -> str:
-    """Accuracy against radius, `radii` in rising order: a line and band per network."""
-    x = [column.epsilon for column in radii]
-    with rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 4.3), layout="constrained")
-        axes = figure.add_subplot(xlabel=label, ylabel="accuracy", ylim=(0, 1))
-        for network, cells in measured.items():
-            color, marker = look(network)
-            at = [i for i, column in enumerate(radii) if column in cells]
-            found = [cells[radii[i]] for i in at]
-            where = [x[i] for i in at]
-            low = [measure.interval[0] for measure in found]
-            high = [measure.interval[1] for measure in found]
-            axes.fill_between(where, low, high, color=color, alpha=0.2, linewidth=0)
-            axes.plot(
-                where,
-                [measure.mean for measure in found],
-                color=color,
-                marker=marker,
-                markersize=6,
-                label=network.label,
-                clip_on=False,
-            )
-        _chance(axes.axhline, chance)
-        axes.set_xticks(*_apart(x, ticks))
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.grid(axis="y", linewidth=0.6)
-        figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2)
-        alt = f"Lines of accuracy against {label} for {len(measured)} networks."
-        return svg(figure, name, alt)
+def _series(axes: Axes, x: Any, y: Any, band: Any, **look: Any) -> None:
+    if band:
+        color = look.get("color")
+        axes.fill_between(x, *band, color=color, alpha=0.2, linewidth=0)
+    axes.errorbar(x, y, **look)
 
 
-def training(
-    name: str,
-    network: Network,
-    histories: Iterable[Sequence[Mapping[str, Any]]],
-    chance: float,
-) -> str:
-    """Test (solid) and training accuracy (dashed) by epoch, a line per seed."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(3.9, 2.5), layout="constrained")
-        axes = figure.add_subplot(title=network.label, xlabel="epoch", ylim=(0, 1.02))
-        for history in histories:
-            epochs = [entry["epoch"] for entry in history]
-            # One or two epochs make no line to be seen.
-            marker = "o" if len(epochs) < 3 else ""
-            for what, color, dash, width in (
-                ("accuracy", INK, (0, (3, 2)), 0.9),
-                ("test_accuracy", look(network)[0], "solid", 2.0),
-            ):
-                found = [entry.get(what) for entry in history]
-                values = [math.nan if value is None else value for value in found]
-                axes.plot(
-                    epochs,
-                    values,
-                    color=color,
-                    linestyle=dash,
-                    linewidth=width,
-                    marker=marker,
-                    markersize=4,
-                )
-        _chance(axes.axhline, chance)
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.grid(axis="y", linewidth=0.6)
-        alt = f"Lines of test and training accuracy by epoch for {network.label}."
-        return svg(figure, name, alt)
+def _axis(axis: Any, of: Axis, limits: Any, limit: Any, level: Any) -> None:
+    if of.limits != (None, None):
+        limit(*of.limits)
+    least, most = limits()
+    if of.scale != "linear":
+        # 0.01 and 100 instead of powers of ten; 2 and 5 too where these are few.
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter("{x:g}")
+        if 0 < most < 100 * least:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if of.ticks is not None:
+        kept = _apart(of.ticks, of.scale == "log")
+        names = of.names and [of.names[i] for i in kept]
+        axis.set_ticks([of.ticks[i] for i in kept], names)
+        limit(least, most)  # Ticks have widened them.
+    if of.unit == "percent":
+        axis.set_major_formatter(PercentFormatter(1))
+    elif of.unit == "whole":
+        axis.set_major_locator(MaxNLocator(5, integer=True))
+    if of.level is not None:
+        level(of.level, color=INK, linewidth=1.1, linestyle=DOTS, zorder=3)
+
+
+def _apart(ticks: Sequence[float], ratio: bool) -> list[int]:
+    """Which rising ticks are far enough apart that their labels do not collide."""
+    kept = [0]
+    for i, tick in enumerate(ticks):
+        last = ticks[kept[-1]]
+        far = 1.6 * last if ratio else last + 0.1 * (ticks[-1] - ticks[0])
+        if i and tick >= far:
+            kept.append(i)
+    return kept
 
 
 def svg(figure: Figure, name: str, alt: str) -> str:
@@ -214,14 +235,32 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     return start + source[source.index(">") + 1 :].strip()
 
 
-def _chance(line, chance: float) -> None:
-    line(chance, color=INK, linewidth=1.1, linestyle=(0, (1, 2)), zorder=3)
-
-
-def _apart(x: Sequence[float], ticks: Sequence[str]) -> tuple[list[float], list[str]]:
-    """The ticks that are a tenth of the axis apart, so that labels do not collide."""
-    kept: list[int] = []
-    for i in range(len(x)):
-        if not kept or x[i] - x[kept[-1]] >= 0.1 * (x[-1] - x[0]):
-            kept.append(i)
-    return [x[i] for i in kept], [ticks[i] for i in kept]
+def training(
+    name: str,
+    title: str,
+    color: str,
+    histories: Sequence[Sequence[Mapping[str, Any]]],
+    chance: float,
+) -> str:
+    """Test (solid) and training accuracy (dashed) by epoch, a line for each history."""
+    drawn = []
+    for history in histories:
+        epochs = [entry["epoch"] for entry in history]
+        # One or two epochs make no line to be seen.
+        marks: dict[str, Any] = {"marker": "o" if len(epochs) < 3 else ""}
+        for what, style in (
+            ("accuracy", {"color": INK, "linestyle": (0, (3, 2)), "linewidth": 0.9}),
+            ("test_accuracy", {"color": color, "linewidth": 2.0}),
+        ):
+            values = [entry.get(what) for entry in history]
+            y = [math.nan if value is None else value for value in values]
+            drawn.append(series(epochs, y, markersize=4, **marks, **style))
+    return plot(
+        name,
+        f"Lines of test and training accuracy by epoch for {title}.",
+        drawn,
+        title=title,
+        x=Axis("epoch", (0, None), unit="whole"),
+        y=Axis("", (0, 1.02), unit="percent", level=chance),
+        size=(3.9, 2.5),
+    )

@@ -1,52 +1,41 @@
 """The paper's four claims, judged on a run's numbers by rules stated beside them."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nrf.report import page
 from nrf.report.results import (
     CLEAN,
-    Column,
     Measure,
-    Measures,
-    Network,
     Results,
-    bracket,
-    headline,
+    find,
     measures,
-    percent,
+    reported,
 )
 
 SHOWN, NOT_SHOWN, NOT_MEASURED = "shown", "not shown", "not measured"
-RULE = (
-    "Above and below mean: the 95 % intervals do not overlap (or do not reach chance) "
-    "and every seed agrees. A network that always gives the same answer is right by "
-    "chance under any attack, so robustness has to be above chance to count."
-)
 
 
 class Claim(NamedTuple):
+    """A statement and what a run says of it."""
+
     title: str
     verdict: str  # SHOWN, NOT_SHOWN or NOT_MEASURED.
     measured: str
     rule: str
 
 
-def html(judged: Iterable[Claim]) -> str:
-    """The list of claims at the top of a page."""
-    items = []
-    for claim in judged:
-        kind = claim.verdict.replace(" ", "-")
-        items.append(
-            f'<li class="{kind}"><b>{page.text(claim.title)}.</b> '
-            f'<span class="verdict">{claim.verdict.capitalize()}.</span><br>'
-            f"{page.text(claim.measured)}<br>"
-            f'<span class="soft">Shown means: {page.text(claim.rule)}.</span></li>'
-        )
-    return f'<ol class="claims">\n{chr(10).join(items)}\n</ol>\n'
+def claim(template: str, macro: str, good: bool | None, /, **values: Any) -> Claim:
+    """The claim that a macro of a template words; `good` None: it was not measured.
+
+    The macro is called with `values`, and gives the title, what was measured and the
+    rule, with empty lines between them.
+    """
+    title, measured, rule = page.words(template, macro, **values)
+    return Claim(title, NOT_MEASURED if good is None else judge(good), measured, rule)
 
 
 def judge(good: bool) -> str:
+    """The verdict."""
     return SHOWN if good else NOT_SHOWN
 
 
@@ -63,85 +52,22 @@ def above(a: Measure, b: Measure | float) -> bool:
 
 
 def claims(results: Results) -> list[Claim]:
-    """What the paper says of D_R, D_NR, D_rand and D_det, and what this run says."""
+    """The paper's claims on those of its sets that a run has, judged on the run."""
     groups = measures(results)
-    chance = 1 / len(results["classes"])
-    return [
-        _robust(results, groups, chance),
-        _not_robust(results, groups, chance),
-        _mislabelled(
-            groups,
-            chance,
-            "D_rand",
-            "labels drawn at random teach the true classes",
-            "labels are random targets of an attack",
-        ),
-        _mislabelled(
-            groups,
-            chance,
-            "D_det",
-            "labels that are always wrong teach the true classes",
-            "every label is the class after the true one",
-        ),
-    ]
-
-
-def _say(measure: Measure) -> str:
-    return f"{percent(measure.mean)} {bracket(measure)}"
-
-
-def _find(groups: Measures, name: str, at: Column | None) -> Measure | None:
-    cells = groups.get(Network(name, "standard"), {})
-    return cells.get(at) if at is not None else None
-
-
-def _robust(results: Results, groups: Measures, chance: float) -> Claim:
-    title = "D_R: standard training on robust features gives robustness"
-    rule = "robust accuracy above chance, and above that of standard training on D"
-    at = headline(results, groups)
-    robust, plain = _find(groups, "D_R", at), _find(groups, "D", at)
-    if not (at and robust and plain):
-        return Claim(title, NOT_MEASURED, "Needs D_R and D under attack.", rule)
-    measured = (
-        f"At {at.label} its robust accuracy is {_say(robust)}; "
-        f"that of standard training on D is {_say(plain)}."
-    )
-    good = above(robust, plain) and above(robust, chance)
-    return Claim(title, judge(good), measured, rule)
-
-
-def _not_robust(results: Results, groups: Measures, chance: float) -> Claim:
-    title = "D_NR: non-robust features give accuracy without robustness"
-    rule = (
-        "standard accuracy above chance, robust accuracy below that of D_R and not "
-        "above that of standard training on D"
-    )
-    at = headline(results, groups)
-    clean, attacked = _find(groups, "D_NR", CLEAN), _find(groups, "D_NR", at)
-    robust, plain = _find(groups, "D_R", at), _find(groups, "D", at)
-    if not (at and clean and attacked and robust and plain):
-        return Claim(title, NOT_MEASURED, "Needs D_NR, D_R and D under attack.", rule)
-    measured = (
-        f"Its standard accuracy is {_say(clean)} (chance {percent(chance)}); at "
-        f"{at.label} its robust accuracy is {_say(attacked)}, that of D_R "
-        f"{_say(robust)} and that of standard training on D {_say(plain)}."
-    )
-    good = (
-        above(clean, chance) and above(robust, attacked) and not above(attacked, plain)
-    )
-    return Claim(title, judge(good), measured, rule)
-
-
-def _mislabelled(
-    groups: Measures, chance: float, name: str, what: str, labels: str
-) -> Claim:
-    title = f"{name}: {what}"
-    rule = "standard accuracy on true labels above chance"
-    clean = _find(groups, name, CLEAN)
-    if clean is None:
-        return Claim(title, NOT_MEASURED, f"Needs a network trained on {name}.", rule)
-    measured = (
-        f"Trained where {labels}, it is right on {_say(clean)} of the unchanged test "
-        f"images (chance {percent(chance)})."
-    )
-    return Claim(title, judge(above(clean, chance)), measured, rule)
+    chance, at = 1 / len(results["classes"]), reported(results, groups)
+    attacked: list = [find(groups, n).get(at) for n in ("D_R", "D_NR", "D") if at]
+    d_r, d_nr, plain = attacked or [None] * 3
+    has = {entry["name"] for entry in results.get("sets") or []}
+    judged = []
+    for name in ("D_R", "D_NR", "D_rand", "D_det"):
+        clean, good = find(groups, name).get(CLEAN), None
+        if name == "D_R" and d_r and plain:
+            good = above(d_r, plain) and above(d_r, chance)
+        elif name == "D_NR" and clean and d_nr and d_r and plain:
+            good = above(clean, chance) and above(d_r, d_nr) and not above(d_nr, plain)
+        elif name in ("D_rand", "D_det") and clean:
+            good = above(clean, chance)
+        values = {"at": at, "d_r": d_r, "d_nr": d_nr, "plain": plain, "clean": clean}
+        if name in has:
+            judged.append(claim("main.txt", name, good, chance=chance, **values))
+    return judged

@@ -1,160 +1,108 @@
-"""The shell of every page: one HTML file that needs no network, dark or light.
+"""Pages and texts from the Jinja2 templates beside this file.
 
-    html = page("Title", "What it asks.", [section("Part", figure(svg, "Caption."))])
+    html = page.render("theory.html", title="Theory", claims=claims, figure=svg)
 
-Functions take plain text and escape it, except where an argument is called `html`.
+Templates hold all prose and markup; values are plain text, which is escaped. What is
+written as D_R, in a template or a value, gets its R below the line.
 """
 
-import html as _html
+import functools
+import json
 import re
-from collections.abc import Iterable, Sequence
-from urllib.parse import quote
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-CSS = """
-:root { color-scheme: light; --ink: #1c1d21; --paper: #ffffff; --soft: #585d66;
-  --rule: #d4d8de; --panel: #f4f6f8; --good: #00664a; --bad: #9a3b00; }
-@media screen and (prefers-color-scheme: dark) {
-  :root { color-scheme: dark; --ink: #e9eaec; --paper: #16181b; --soft: #a6acb5;
-    --rule: #3a3f46; --panel: #1f2226; --good: #5fd3a8; --bad: #ff9d66; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 66rem; padding: 1.5rem 1.1rem 4rem;
-  background: var(--paper); color: var(--ink); font: 1rem/1.55 system-ui, sans-serif;
-  overflow-wrap: break-word; }
-h1 { font-size: clamp(1.5rem, 4.5vw, 2.1rem); line-height: 1.2; margin: 0 0 .4rem; }
-h2 { font-size: 1.3rem; margin: 2.8rem 0 .6rem; padding-top: .9rem;
-  border-top: 1px solid var(--rule); }
-h1, h2 { text-wrap: balance; }
-p, li, figcaption { max-width: 48rem; }
-.soft, figcaption, .note { color: var(--soft); font-size: .92rem; }
-figure { margin: 1rem 0 1.8rem; }
-figcaption { margin-top: .6rem; }
-.panels { display: grid; gap: 1.2rem 1.6rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(var(--least), 100%), 1fr)); }
-svg { display: block; width: 100%; height: auto; max-width: 36rem; overflow: visible; }
-svg text { font-family: system-ui, sans-serif; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .4rem 1.2rem .4rem 0; vertical-align: top;
-  border-bottom: 1px solid var(--rule); }
-th { font-weight: 600; }
-sub { line-height: 0; }
-th[scope=row] { position: sticky; left: 0; background: var(--paper); }
-td small { display: block; color: var(--soft); white-space: nowrap; }
-pre { overflow-x: auto; background: var(--panel); padding: .8rem; font-size: .85rem; }
-code { font-size: .9em; }
-summary { cursor: pointer; font-weight: 600; padding: .5rem 0; }
-ol.claims { list-style: none; padding: 0; }
-ol.claims li { border-left: 4px solid var(--soft); padding: .1rem 0 .1rem .9rem;
-  margin: 0 0 1rem; }
-ol.claims .shown { border-color: var(--good); }
-ol.claims .not-shown { border-color: var(--bad); }
-.verdict { font-weight: 700; color: var(--soft); }
-.shown .verdict { color: var(--good); }
-.not-shown .verdict { color: var(--bad); }
-.key { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: 0; margin: 0 0 .6rem;
-  list-style: none; font-size: .92rem; }
-.key i { display: inline-block; width: 2rem; margin-right: .4rem;
-  vertical-align: middle; border-top: 2px solid var(--ink); }
-.pictures th, .pictures td { border: 0; padding: .15rem .3rem .35rem; }
-.pictures th { font-size: .9rem; min-width: 5rem; padding-left: 0; }
-.pictures th small { display: block; font-weight: 400; color: var(--soft);
-  line-height: 1.3; }
-.pictures td { text-align: center; font-size: .72rem; line-height: 1.3;
-  min-width: 5.2rem; max-width: 7rem; }
-.pictures img { display: block; margin: 0 auto .15rem; image-rendering: pixelated; }
-.changed { color: var(--bad); font-weight: 700; }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; }
-  figure, li, tr { break-inside: avoid; } h2 { break-after: avoid; }
-  .pictures td { min-width: 0; } .pictures img { width: 12mm; }
-  .scroll { overflow: visible; } pre { white-space: pre-wrap; }
-  * { print-color-adjust: exact; } }
-"""
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
+
+from nrf.report.results import Measure, ball, bracket
+
+# What is not prose: pictures, programs, style, and every tag with its attributes.
+_NOT_PROSE = re.compile(
+    r"(<(svg|pre|code|style|title)\b.*?</\2>|<[^>]*>)", flags=re.DOTALL
+)
 
 
-def text(plain: str) -> str:
-    """Escaped and typeset: D_R has its R below the line, "5 %" stays on one line."""
-    plain = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", plain)
-    plain = re.sub(r" = (?=\d)", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}", plain)
-    return re.sub(r"\bD_(\w+)", r"D<sub>\1</sub>", _html.escape(plain))
+def render(template: str, /, **values: Any) -> str:
+    """The text that a template makes of `values`; typeset where it is HTML.
+
+    Raises:
+      jinja2.UndefinedError: the template needs a value that was not given.
+    """
+    text = _TEMPLATES.get_template(template).render(values)
+    return typeset(text) if template.endswith(".html") else text
 
 
-def page(title: str, lead: str, sections: Iterable[str]) -> str:
-    """A whole document; `sections` are HTML, as `section` makes them."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_html.escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
-        f'<header>\n<h1>{text(title)}</h1>\n<p class="soft">{text(lead)}</p>\n'
-        f"</header>\n<main>\n{''.join(sections)}</main>\n</body>\n</html>\n"
+def words(template: str, macro: str, /, **values: Any) -> list[str]:
+    """The paragraphs that a macro of a template makes, as plain text."""
+    text = str(getattr(_TEMPLATES.get_template(template).module, macro)(**values))
+    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip())]
+
+
+def typeset(html: str) -> str:
+    """D_R with its R below the line, and "5 %" and "ε = 5" kept on one line each."""
+    # Every third piece is prose; the others are a tag and the tag's name.
+    pieces = _NOT_PROSE.split(html)
+    for i in range(0, len(pieces), 3):
+        prose = re.sub(r"(?<=\d)\s+%", "\N{NO-BREAK SPACE}%", pieces[i])
+        prose = re.sub(r"\s+=\s+(?=\d)", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}", prose)
+        pieces[i] = re.sub(r"\bD_(\w+)", r"D<sub>\1</sub>", prose)
+        pieces[i + 2 : i + 3] = [""] * (i + 2 < len(pieces))
+    return "".join(pieces)
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """48.1 %; a dash for None."""
+    return "–" if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def number(value: float, form: str = ".3g") -> str:
+    """The number with a true minus sign."""
+    return f"{value:{form}}".replace("-", "−")
+
+
+def told(measure: Measure, separator: str = " ") -> str:
+    """48.1 % [46.2, 50.0]."""
+    return f"{percent(measure.mean)}{separator}{bracket(measure)}"
+
+
+def slug(text: str) -> str:
+    """A name for addresses inside a page."""
+    return re.sub(r"\W+", "-", text.lower()).strip("-")
+
+
+def cell(plain: str) -> Markup:
+    """ "big|small" on two lines; a mark ✗ leads to what it means, the id "marks"."""
+    big, _, small = plain.partition("|")
+    html = escape(big)
+    if small:
+        html += Markup("<small>{}</small>").format(small)
+    link = r'<a class="mark" href="#marks">\g<0></a>'
+    linked = re.sub(r"✗ [^<]+", link, str(html))
+    return Markup(linked)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with every column padded to its longest cell."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
     )
 
 
-def section(title: str, *html: str) -> str:
-    name = re.sub(r"\W+", "-", title.lower()).strip("-")
-    return f'<section id="{name}">\n<h2>{text(title)}</h2>\n{"".join(html)}</section>\n'
-
-
-def paragraph(plain: str, *html: str, note: bool = False) -> str:
-    kind = ' class="note"' if note else ""
-    return f"<p{kind}>{text(plain)}{''.join(html)}</p>\n"
-
-
-def link(href: str, plain: str) -> str:
-    return f'<a href="{_html.escape(href)}">{text(plain)}</a>'
-
-
-def neighbours(plain: str, folders: Sequence[str], command: str) -> str:
-    """Links to the pages in `folders` beside this one's, or else how to make one."""
-    if not folders:
-        return paragraph(f"{plain}:") + code(command)
-    links = [link(f"../{quote(name)}/report.html", name) for name in folders]
-    return paragraph(f"{plain}: ", ", ".join(links), ".")
-
-
-def key(entries: Iterable[tuple[str, str]]) -> str:
-    """What the lines of a figure mean: (style of the line in CSS, meaning)."""
-    items = "".join(
-        f'<li><i style="{style}"></i>{text(plain)}</li>\n' for style, plain in entries
-    )
-    return f'<ul class="key">\n{items}</ul>\n'
-
-
-def figure(html: str, caption: str) -> str:
-    """A picture (or several, see `panels`) with its caption."""
-    caption = f"<figcaption>{text(caption)}</figcaption>"
-    return f"<figure>\n{html}\n{caption}\n</figure>\n"
-
-
-def panels(html: Iterable[str], *, least: str = "20rem") -> str:
-    """Side by side where the screen has `least` for each, or else stacked."""
-    cells = "\n".join(f"<div>{cell}</div>" for cell in html)
-    return f'<div class="panels" style="--least: {least}">\n{cells}\n</div>'
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """First cells head their rows; "big|small" is set on two lines."""
-
-    def cell(plain: str) -> str:
-        big, _, small = plain.partition("|")
-        return text(big) + (f"<small>{text(small)}</small>" if small else "")
-
-    body = "".join(
-        f'<tr><th scope="row">{cell(row[0])}</th>'
-        + "".join(f"<td>{cell(value)}</td>" for value in row[1:])
-        + "</tr>\n"
-        for row in rows
-    )
-    top = "".join(f'<th scope="col">{cell(name)}</th>' for name in head)
-    return (
-        f'<div class="scroll"><table>\n<thead><tr>{top}</tr></thead>\n'
-        f"<tbody>\n{body}</tbody>\n</table></div>\n"
-    )
-
-
-def code(plain: str) -> str:
-    return f"<pre><code>{_html.escape(plain)}</code></pre>\n"
-
-
-def details(summary: str, *html: str) -> str:
-    """Folded away until it is asked for."""
-    return f"<details>\n<summary>{text(summary)}</summary>\n{''.join(html)}</details>\n"
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=select_autoescape(["html"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters.update(
+    percent=percent, number=number, told=told, slug=slug, cell=cell, count="{:,}".format
+)
+_TEMPLATES.filters["json"] = functools.partial(json.dumps, indent=2)
+_TEMPLATES.globals["ball"] = ball

@@ -1,34 +1,34 @@
 """The paper's numbers for CIFAR-10, beside those of a run on the same data."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-from nrf.report.results import (
-    ADVERSARIAL,
-    CLEAN,
-    STANDARD,
-    Measures,
-    Network,
-    Results,
-    columns,
-    measures,
-    percent,
-)
+from nrf.report import page
+from nrf.report.results import Column, Measures, Network, Results, columns
 
-# Accuracy in % by l2 radius: figure 2 (right), table 7; table 1 for the last two.
-PAPER: dict[Network, dict[float, float]] = {
-    STANDARD: {0: 95.25, 0.25: 4.49, 0.5: 0.0},
-    ADVERSARIAL: {0: 90.83, 0.25: 82.48, 0.5: 70.90},
-    Network("D_R", "standard"): {0: 84.10, 0.25: 48.27, 0.5: 29.40},
-    Network("D_NR", "standard"): {0: 87.68, 0.25: 0.82, 0.5: 0.0},
-    Network("D_rand", "standard"): {0: 63.3},
-    Network("D_det", "standard"): {0: 43.7},
+# Accuracy in % by l2 radius, by set and training: figure 2 (right), table 7; table 1
+# for the last two.
+PAPER: dict[tuple[str, str], dict[float, float]] = {
+    ("D", "standard"): {0: 95.25, 0.25: 4.49, 0.5: 0.0},
+    ("D", "adversarial"): {0: 90.83, 0.25: 82.48, 0.5: 70.90},
+    ("D_R", "standard"): {0: 84.10, 0.25: 48.27, 0.5: 29.40},
+    ("D_NR", "standard"): {0: 87.68, 0.25: 0.82, 0.5: 0.0},
+    ("D_rand", "standard"): {0: 63.3},
+    ("D_det", "standard"): {0: 43.7},
 }
-SETTING = (
-    "Paper: ResNet-50 on all of CIFAR-10, ℓ₂, adversarial training at ε = 0.5; figure "
-    "2 (right), table 7, and table 1 for D_rand and D_det. Table 7 has a second row "
-    "for D_R: 85.4, 48.2 and 21.85 %."
+# Part of the config, its field, what it is called, and the paper's value.
+_SETTINGS: tuple[tuple[str, str, str, Any], ...] = (
+    ("network", "kind", "network", "ResNet50"),
+    ("", "train_examples", "training examples", None),
+    ("", "test_examples", "test examples", None),
+    ("evaluation", "norm", "norm of the tests", "l2"),
+    ("robust", "norm", "norm of adversarial training", "l2"),
+    ("robust", "epsilon", "its ε", 0.5),
+    ("D_R", "start", "matching starts from", "image"),
+    ("D_R", "steps", "matching steps", 1000),
+    ("D_R", "step_size", "their length", 0.1),
+    ("D_rand", "epsilon", "ε of D_rand and D_det", 0.5),
+    ("D_rand", "steps", "steps towards the target", 100),
 )
 
 
@@ -37,67 +37,52 @@ def comparable(results: Results) -> bool:
     return re.match(r"cifar10(?!\d)", results["data"]) is not None
 
 
-def comparison(results: Results) -> tuple[list[str], list[list[str]]]:
+def published(results: Results, network: Network, at: Column) -> float | None:
+    """The paper's accuracy of such a network, a fraction; None where it has none."""
+    if not comparable(results) or at.norm not in (None, "l2"):
+        return None
+    value = PAPER.get((network.trained_on, network.training), {}).get(at.epsilon)
+    return None if value is None else value / 100
+
+
+def comparison(results: Results, groups: Measures) -> tuple[list[str], list[list[str]]]:
     """Head and rows: this run and the paper at every radius that both have."""
-    groups = measures(results)
-    shared = [
-        column
+    shared = {
+        column: f"{column.label}, here"
         for column in columns(groups)
-        if column == CLEAN
-        or (column.norm == "l2" and column.epsilon in PAPER[STANDARD])
-    ]
-    head = ["trained on"]
-    for column in shared:
-        head += [f"{column.label}, here", "paper"]
+        if column.norm in (None, "l2") and column.epsilon in PAPER["D", "standard"]
+    }
     rows = []
-    for network, published in PAPER.items():
-        if network not in groups:
-            continue
-        row = [network.label]
-        for column in shared:
-            ours = groups[network].get(column)
-            theirs = published.get(column.epsilon)
-            row.append("–" if ours is None else percent(ours.mean))
-            row.append("–" if theirs is None else f"{theirs:g} %")
-        rows.append(row)
-    return head, rows
+    for network, cells in groups.items():
+        if (network.trained_on, network.training) in PAPER:
+            row = [network.title]
+            for column in shared:
+                ours, theirs = cells.get(column), published(results, network, column)
+                row.append(page.percent(ours.mean if ours else None))
+                row.append("–" if theirs is None else f"{100 * theirs:g} %")
+            rows.append(row)
+    return [
+        "trained on",
+        *(n for here in shared.values() for n in (here, "paper")),
+    ], rows
 
 
-def setting(results: Results, groups: Measures) -> str:
+def setting(results: Results) -> str:
     """The paper's setting, and in what the run's differs."""
     config = results.get("config") or {}
-    # Where it is in the config, what it is called, and the paper's value.
-    checks = (
-        ("network.name", "network", "resnet50"),
-        ("train_examples", "training examples", None),
-        ("test_examples", "test examples", None),
-        ("evaluation.norm", "norm of the tests", "l2"),
-        ("robust.attack.norm", "norm of adversarial training", "l2"),
-        ("robust.attack.epsilon", "its ε", 0.5),
-        ("matching.start", "matching starts from", "image"),
-        ("matching.steps", "matching steps", 1000),
-        ("matching.step_size", "their length", 0.1),
-        ("mislabelling.attack.epsilon", "ε of D_rand and D_det", 0.5),
-        ("mislabelling.attack.steps", "steps towards the target", 100),
-    )
+    parts = {"": config, "network": config.get("network") or {}}
+    parts["evaluation"] = config.get("evaluation") or {}
+    for training in (config.get("networks") or {}).values():
+        if training.get("attack"):
+            parts.setdefault("robust", training["attack"])
+    for one in config.get("sets") or []:
+        recipe = one.get("recipe") or {}
+        parts[one["name"]] = recipe.get("attack") or recipe
     differs = []
-    for path, name, theirs in checks:
-        ours = _at(config, path)
-        if ours is not _ABSENT and ours != theirs:
-            said = "all" if theirs is None else theirs
-            differs.append(f"{name}: {ours} (paper: {said})")
-    if not differs:
-        return f"{SETTING} This run's settings are the same where the config says so."
-    return f"{SETTING} This run differs: {'; '.join(differs)}."
-
-
-_ABSENT = object()
-
-
-def _at(config: Mapping[str, Any], path: str) -> Any:
-    value: Any = config
-    for name in path.split("."):
-        if not isinstance(value, Mapping) or name not in value:
-            return _ABSENT
-        value = value[name]
-    return value
+    for part, field, name, theirs in _SETTINGS:
+        ours = parts.get(part, {}).get(field, theirs)
+        if field == "kind":  # Of a class, with its module.
+            ours = ours.rpartition(".")[2]
+        if ours != theirs:
+            differs.append(f"{name}: {ours} (paper: {theirs or 'all'})")
+    return page.words("main.txt", "paper", differs=differs)[0]

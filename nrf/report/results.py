@@ -9,40 +9,17 @@ from typing import Any, NamedTuple
 from nrf.evaluate import Evidence, Score
 
 Results = dict[str, Any]  # The content of results.json.
-NEEDED = ("data", "classes", "rows")
-
-# Sets beside the paper's four, by their names in rows.
-LABELS = {
-    "D_R_noise": "D_R, from noise",
-    "D_NR_noise": "D_NR, from noise",
-    "D_rand_robust": "D_rand, robust source",
-    "D_det_robust": "D_det, robust source",
-    "D_rand_shaken": "D_rand, random push",
-    "D_det_shaken": "D_det, random push",
-    "D_errors": "errors of a network",
-    "D_bugs": "D_det, others unmoved",
-}
+NEEDED = ("data", "classes", "networks", "rows")
 
 
 class Network(NamedTuple):
-    """A data set and how a network was trained on it."""
+    """An entry of a run's list of networks."""
 
+    name: str  # "standard", "robust", "on_D_R", ...
+    title: str  # What readers call it.
     trained_on: str  # "D", "D_R", ...
     training: str  # "standard" or "adversarial".
-
-    @property
-    def label(self) -> str:
-        if self.training == "standard" and self.trained_on != "D":
-            return LABELS.get(self.trained_on, self.trained_on)
-        return f"{self.trained_on}, {self.training}"
-
-
-STANDARD = Network("D", "standard")
-ADVERSARIAL = Network("D", "adversarial")
-# The paper's order; networks that it does not have come after these.
-KNOWN = (STANDARD, ADVERSARIAL) + tuple(
-    Network(name, "standard") for name in ("D_R", "D_NR", "D_rand", "D_det")
-)
+    place: int  # In the list, from 0; colours follow it.
 
 
 class Column(NamedTuple):
@@ -98,124 +75,167 @@ class Measure(NamedTuple):
         return statistics.stdev(self.by_seed.values())
 
 
-Measures = dict[Network, dict[Column, Measure]]
+Cells = dict[Column, Measure]
+Measures = dict[Network, Cells]
 
 
-def load(out: Path) -> Results:
-    """The results of the run in the folder `out`.
+def read(path: Path, needed: Iterable[str], made_by: str) -> Results:
+    """The content of a run's JSON file; `made_by` is the command that makes it.
 
     Raises:
-      ValueError: there are none, or they cannot be read.
+      ValueError: there is none, it is not JSON, or it lacks something of `needed`.
     """
-    path = Path(out) / "results.json"
+    path = Path(path)
     if not path.is_file():
         raise ValueError(
             f"there is no {path}, so there is nothing to report; "
-            f"`python scripts/run.py configs/digits.py --out {out}` makes one."
+            f"`{made_by} --out {path.parent}` makes one."
         )
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
-    missing = [name for name in NEEDED if not results.get(name)]
+    missing = [name for name in needed if not results.get(name)]
     if missing:
         raise ValueError(
-            f"{path} has no {', '.join(missing)}; was it made by scripts/run.py?"
+            f"{path} has no {', '.join(missing)}; was it made by `{made_by}`?"
         )
     return results
 
 
+def load(out: Path) -> Results:
+    """The results of the run in the folder `out`; raises ValueError as `read`."""
+    command = "python scripts/run.py configs/digits.py"
+    return read(Path(out) / "results.json", NEEDED, command)
+
+
+def networks(results: Results) -> dict[str, Network]:
+    """The networks of a run by name, in the order of its list."""
+    return {
+        one["name"]: Network(
+            one["name"],
+            one.get("title") or one["name"],
+            one["trained_on"],
+            one["training"],
+            place,
+        )
+        for place, one in enumerate(results["networks"])
+    }
+
+
 def measures(results: Results) -> Measures:
-    """The six networks of a run: its "rows", as `grouped` has them.
+    """The networks of the main experiment: the "rows" of a run, as `grouped`.
 
     Where AutoAttack was run too, its findings about PGD are among those of the rows.
     """
-    groups = grouped(results["rows"])
-    for entry in results.get("suite") or []:
-        cells = groups.get(Network(entry["trained_on"], entry["training"]), {})
-        at = entry["norm"], entry["epsilon"]
-        for column, measure in cells.items():
-            if (column.norm, column.epsilon) == at and column.attack == "pgd":
-                names = [*(measure.wrong or ()), *findings(entry["evidence"]["pgd"])]
-                cells[column] = measure._replace(wrong=tuple(dict.fromkeys(names)))
+    groups = grouped(results, "rows")
+    for network, entries in by_network(results, "autoattack").items():
+        for entry in entries:
+            for column, measure in groups.get(network, {}).items():
+                if column[:3] == ("pgd", entry["norm"], entry["epsilon"]):
+                    names = (
+                        *(measure.wrong or ()),
+                        *findings(entry["evidence"]["pgd"]),
+                    )
+                    wrong = tuple(dict.fromkeys(names))
+                    groups[network][column] = measure._replace(wrong=wrong)
     return groups
+
+
+def by_network(results: Results, part: str) -> dict[Network, list[dict[str, Any]]]:
+    """The entries of a part of the results by network, in the order of the list.
+
+    Raises:
+      ValueError: an entry is of a network that the list does not have.
+    """
+    known = networks(results)
+    groups: dict[Network, list[dict[str, Any]]] = {n: [] for n in known.values()}
+    for entry in results.get(part) or []:
+        if (name := entry["network"]) not in known:
+            raise ValueError(
+                f"an entry of {part} is of the network {name!r}, but the list of "
+                f"networks has only {', '.join(known)}."
+            )
+        groups[known[name]].append(entry)
+    return {network: of for network, of in groups.items() if of}
+
+
+def find(groups: Measures, trained_on: str, training: str = "standard") -> Cells:
+    """The accuracies of the first network that was trained so; {} without one."""
+    for network, cells in groups.items():
+        if (network.trained_on, network.training) == (trained_on, training):
+            return cells
+    return {}
 
 
 def findings(evidence: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of all that is wrong with an accuracy, of its evidence in a results."""
-    return tuple(found.name for found in Evidence.from_dict(evidence).findings)
+    return tuple(finding.name for finding in Evidence.from_dict(evidence).findings)
 
 
-def grouped(rows: Iterable[Mapping[str, Any]]) -> Measures:
-    """Rows grouped by network, in the paper's order, and by way of measuring.
+def grouped(results: Results, part: str, on: str = "test") -> Measures:
+    """The rows of a part of the results that were measured on the set `on`.
+
+    They are grouped by network, in the order of the list, and by way of measuring.
 
     Raises:
       ValueError: a measurement occurs twice, or its seeds used different images.
     """
-    correct: dict[tuple[Network, Column], dict[int, float]] = {}
-    images: dict[tuple[Network, Column], int] = {}
-    wrong: dict[tuple[Network, Column], dict[str, None]] = {}
+    groups: Measures = {}
+    for network, rows in by_network(results, part).items():
+        cells: dict[Column, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            if row["tested_on"] == on:
+                at = Column(row["attack"], row["norm"], row["epsilon"], row["steps"])
+                cells.setdefault(at, []).append(row)
+        if cells:
+            groups[network] = {
+                at: _measure(f"{network.title} at {at.label}", of)
+                for at, of in cells.items()
+            }
+    return groups
+
+
+def _measure(what: str, rows: list[Mapping[str, Any]]) -> Measure:
+    total = rows[0]["total"]
+    by_seed: dict[int, float] = {}
     for row in rows:
-        network = Network(row["trained_on"], row["training"])
-        column = Column(row["attack"], row["norm"], row["epsilon"], row["steps"])
-        cell = correct.setdefault((network, column), {})
-        what = f"{network.label} at {column.label}"
-        if row["seed"] in cell:
+        if row["seed"] in by_seed:
             raise ValueError(f"seed {row['seed']} of {what} occurs twice in the rows.")
-        if images.setdefault((network, column), row["total"]) != row["total"]:
+        if row["total"] != total:
             raise ValueError(
-                f"{what} was measured on {images[network, column]} images in one seed "
-                f"and on {row['total']} in another; seeds must share their test images."
+                f"{what} was measured on {total} images in one seed and on "
+                f"{row['total']} in another; seeds must share their test images."
             )
-        cell[row["seed"]] = row["correct"] / row["total"]
-        if "evidence" in row:
-            names = wrong.setdefault((network, column), {})
-            names.update(dict.fromkeys(findings(row["evidence"])))
-    found = list(dict.fromkeys(network for network, _ in correct))
-    order = [n for n in KNOWN if n in found] + [n for n in found if n not in KNOWN]
-    return {
-        network: {
-            column: Measure(
-                dict(sorted(cell.items())),
-                images[network, column],
-                tuple(wrong[network, column]) if (network, column) in wrong else None,
-            )
-            for (of, column), cell in correct.items()
-            if of == network
-        }
-        for network in order
-    }
+        by_seed[row["seed"]] = row["correct"] / total
+    judged = [findings(row["evidence"]) for row in rows if "evidence" in row]
+    names = tuple(dict.fromkeys(name for of_seed in judged for name in of_seed))
+    return Measure(dict(sorted(by_seed.items())), total, names if judged else None)
 
 
 def columns(groups: Measures) -> list[Column]:
     """Every way of measuring: without attack first, then by norm, attack and radius."""
-    found = {column for cells in groups.values() for column in cells}
     return sorted(
-        found, key=lambda c: (c.attack != "none", c.norm or "", c.attack, c.epsilon)
+        {column for cells in groups.values() for column in cells},
+        key=lambda c: (c.attack != "none", c.norm or "", c.attack, c.epsilon, c.steps),
     )
 
 
 def main_attack(groups: Measures) -> list[Column]:
     """The columns of the attack with most radii, by radius; [] without attacks."""
-    series: dict[str, list[Column]] = {}
+    attacks: dict[str, list[Column]] = {}
     for column in columns(groups):
         if column.attack != "none":
-            series.setdefault(column.setting, []).append(column)
-    return max(series.values(), key=len, default=[])
+            attacks.setdefault(column.setting, []).append(column)
+    return max(attacks.values(), key=len, default=[])
 
 
-def headline(results: Results, groups: Measures) -> Column | None:
-    """The radius that verdicts are given at: chosen by the config, not by results.
-
-    As in the paper it is half the radius of adversarial training (the nearest one
-    measured), and the smallest where there was no such training in the same norm.
-    """
-    candidates = main_attack(groups)
-    if not candidates:
+def reported(results: Results, groups: Measures) -> Column | None:
+    """The column that verdicts are given at: chosen by the config, not by results."""
+    attack, epsilon = main_attack(groups), results.get("reported_epsilon")
+    if not attack or epsilon is None:
         return None
-    trained = ((results.get("config") or {}).get("robust") or {}).get("attack") or {}
-    half = trained["epsilon"] / 2 if trained.get("norm") == candidates[0].norm else 0
-    return min(candidates, key=lambda column: abs(column.epsilon - half))
+    return min(attack, key=lambda column: abs(column.epsilon - epsilon))
 
 
 def radius(norm: str | None, epsilon: float) -> str:
@@ -227,13 +247,16 @@ def radius(norm: str | None, epsilon: float) -> str:
 
 
 def norm_name(norm: str | None) -> str:
+    """ℓ₂ or ℓ∞."""
     return {"l2": "ℓ₂", "linf": "ℓ∞"}.get(norm or "", norm or "")
 
 
-def percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
+def ball(norm: str, epsilon: float) -> str:
+    """The ball of an attack: "ℓ₂, ε = 0.5"."""
+    return f"{norm_name(norm)}, ε = {radius(norm, epsilon)}"
 
 
 def bracket(measure: Measure) -> str:
+    """The interval in percent: [46.2, 50.0]."""
     low, high = measure.interval
     return f"[{100 * low:.1f}, {100 * high:.1f}]"

@@ -1,9 +1,9 @@
-"""What stages hold, and how it lies on disk: see `nrf.runs.store`.
+"""What the steps of a run make, and how it lies on disk.
 
-TRAINED       a network: parameters by Orbax in params/, history.json.
-CONSTRUCTED   a data set, readable by `tfds.builder_from_directory` of its folder.
-ARRAYS        arrays by name, each an .npy file.
-JSON          numbers and words in value.json.
+network    Trained: parameters by Orbax in params/, history.json.
+set        Constructed: a data set for `tfds.builder_from_directory` of its folder.
+arrays     A dict of arrays, each an .npy file.
+json       Numbers and words in value.json.
 """
 
 import contextlib
@@ -11,17 +11,25 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
-from nrf.runs.store import Kind
 from nrf.types import Params
 
+T = TypeVar("T")
+
 _FEATURES = ("image", "label", "original_label", "index")
+
+
+class Format(NamedTuple, Generic[T]):
+    """How a value lies in a folder; `load` gives back what `save` was given."""
+
+    save: Callable[[Path, T], None]  # Into an existing empty folder.
+    load: Callable[[Path], T]
 
 
 class Trained(NamedTuple):
@@ -90,6 +98,23 @@ def _save_constructed(folder: Path, made: Constructed) -> None:
     import tensorflow_datasets as tfds
 
     _check_constructed(made)
+    tfds.disable_progress_bar()
+    # TFDS's file formats other than this one need TensorFlow, or lose examples
+    # (parquet, in 4.9.10).
+    builder = _builder(made)(data_dir=folder / "tfds", file_format="array_record")
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints a banner.
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
+    for file in Path(builder.data_path).iterdir():
+        file.rename(folder / file.name)
+    shutil.rmtree(folder / "tfds")
+
+
+def _builder(made: Constructed) -> Any:
+    """What makes a TFDS data set of it."""
+    import tensorflow_datasets as tfds
+
     features = tfds.features.FeaturesDict(
         {
             "image": tfds.features.Tensor(
@@ -103,17 +128,6 @@ def _save_constructed(folder: Path, made: Constructed) -> None:
             "index": tfds.features.Scalar(np.int64),
         }
     )
-
-    def examples() -> Iterator[tuple[int, dict[str, Any]]]:
-        columns = (
-            np.asarray(made.images),
-            made.labels,
-            made.original_labels,
-            made.indices,
-        )
-        for number, (image, *integers) in enumerate(zip(*columns, strict=True)):
-            values = (image, *map(int, integers))
-            yield number, dict(zip(_FEATURES, values, strict=True))
 
     class Builder(
         tfds.core.GeneratorBasedBuilder,
@@ -135,22 +149,20 @@ def _save_constructed(folder: Path, made: Constructed) -> None:
             )
 
         def _split_generators(self, dl_manager):
-            return {"train": examples()}
+            return {"train": _examples(made)}
 
-        def _generate_examples(self):  # Abstract in the parent; examples() is ours.
+        def _generate_examples(self):  # Abstract in the parent; _examples is ours.
             raise NotImplementedError
 
-    tfds.disable_progress_bar()
-    # TFDS's file formats other than this one need TensorFlow, or lose examples
-    # (parquet, in 4.9.10).
-    builder = Builder(data_dir=folder / "tfds", file_format="array_record")
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints a banner.
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-        )
-    for file in Path(builder.data_path).iterdir():
-        file.rename(folder / file.name)
-    shutil.rmtree(folder / "tfds")
+    return Builder
+
+
+def _examples(made: Constructed) -> Iterator[tuple[int, dict[str, Any]]]:
+    columns = made.labels, made.original_labels, made.indices
+    rows = zip(np.asarray(made.images), *columns, strict=True)
+    for number, (image, *integers) in enumerate(rows):
+        values = (image, *map(int, integers))
+        yield number, dict(zip(_FEATURES, values, strict=True))
 
 
 def _load_constructed(folder: Path) -> Constructed:
@@ -199,8 +211,6 @@ def _check_constructed(made: Constructed) -> None:
 
 def _save_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray | jax.Array):
-            raise ValueError(f"{name} is a {type(array).__name__}, not an array.")
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
@@ -220,10 +230,24 @@ def _save_json(file: Path, value: Any) -> None:
     file.write_text(json.dumps(value, indent=1, default=plain) + "\n")
 
 
-TRAINED: Kind[Trained] = Kind(_save_trained, _load_trained)
-CONSTRUCTED: Kind[Constructed] = Kind(_save_constructed, _load_constructed)
-ARRAYS: Kind[dict[str, np.ndarray]] = Kind(_save_arrays, _load_arrays)
-JSON: Kind[Any] = Kind(
-    lambda folder, value: _save_json(folder / "value.json", value),
-    lambda folder: json.loads((folder / "value.json").read_text()),
-)
+FORMATS: dict[str, Format] = {
+    "network": Format(_save_trained, _load_trained),
+    "set": Format(_save_constructed, _load_constructed),
+    "arrays": Format(_save_arrays, _load_arrays),
+    "json": Format(
+        lambda folder, value: _save_json(folder / "value.json", value),
+        lambda folder: json.loads((folder / "value.json").read_text()),
+    ),
+}
+
+
+def format_of(value: Any) -> str:
+    """The name of the format that a value is saved in, by its type."""
+    if isinstance(value, Trained):
+        return "network"
+    if isinstance(value, Constructed):
+        return "set"
+    if isinstance(value, dict) and value:
+        if all(isinstance(a, np.ndarray | jax.Array) for a in value.values()):
+            return "arrays"
+    return "json"

@@ -20,6 +20,9 @@ class Progress:
     begun and ended; one that fails is begun only. Steps may be nested.
     """
 
+    def start(self, steps: int) -> None:
+        """The run has so many steps, made or to be made."""
+
     def begin(self, step: str, examples: int | None) -> None:
         """A step starts that will work through `examples`; None if nobody knows."""
 
@@ -40,27 +43,33 @@ class Progress:
 
 
 class Lines(Progress):
-    """One line for each step that was made, with its result and its seconds.
+    """One line for each step that was made, with its result and its seconds."""
 
-    `total` is how many steps are to be made, where somebody counted them.
-    """
+    def __init__(self, file: TextIO | None = None):
+        self.file = file or sys.stderr
+        self.total: int | None = None
+        self.done = self.skipped = 0
+        self.seconds = 0.0
 
-    def __init__(self, file: TextIO | None = None, total: int | None = None):
-        self.file, self.total = file or sys.stderr, total
-        self.made = self.skipped = 0
+    def start(self, steps: int) -> None:
+        self.total = steps
 
     def end(self, step: str, seconds: float, summary: str) -> None:
         self._tell_skipped()
-        self.made += 1
-        number = f"[{self.made}/{self.total}] " if self.total else ""
+        self.done += 1
+        self.seconds += seconds
+        number = f"[{self.done}/{self.total}] " if self.total else ""
         words = [f"{number}{step}", f"{seconds:.1f} s", *([summary] if summary else [])]
         self._print(": ".join((words[0], ", ".join(words[1:]))))
 
     def skip(self, step: str) -> None:
+        self.done += 1
         self.skipped += 1
 
     def close(self) -> None:
         self._tell_skipped()
+        if self.seconds:
+            self._print(f"{self.seconds:.0f} s in all")
 
     def _tell_skipped(self) -> None:
         # Loaded steps take one line together: a run that goes on has dozens of them.
@@ -76,16 +85,20 @@ class Lines(Progress):
 class Bars(Progress):
     """A bar for each step, with the latest metrics; its line stays with the result."""
 
-    def __init__(self, file: TextIO | None = None, total: int | None = None):
-        self.file, self.total = file or sys.stderr, total
-        self.made = 0
+    def __init__(self, file: TextIO | None = None):
+        self.file = file or sys.stderr
+        self.total: int | None = None
+        self.begun = 0
         self.bars: dict[str, Any] = {}
+
+    def start(self, steps: int) -> None:
+        self.total = steps
 
     def begin(self, step: str, examples: int | None) -> None:
         from tqdm import tqdm  # Of the command line; the library does without.
 
-        self.made += 1
-        number = f"[{self.made}/{self.total}] " if self.total else ""
+        self.begun += 1
+        number = f"[{self.begun}/{self.total}] " if self.total else ""
         self.bars[step] = tqdm(
             desc=f"{number}{step}",
             total=examples,
@@ -107,6 +120,9 @@ class Bars(Progress):
             bar.set_postfix_str(summary)
         bar.close()
 
+    def skip(self, step: str) -> None:
+        self.begun += 1
+
     def close(self) -> None:
         for bar in reversed(self.bars.values()):
             bar.close()
@@ -118,6 +134,10 @@ class Both(Progress):
 
     def __init__(self, first: Progress, second: Progress):
         self.parts = (first, second)
+
+    def start(self, steps: int) -> None:
+        for part in self.parts:
+            part.start(steps)
 
     def begin(self, step: str, examples: int | None) -> None:
         for part in self.parts:
@@ -162,10 +182,10 @@ def combine(
     return Both(progress, Metrics(on_metrics)) if on_metrics else progress
 
 
-def for_stream(file: TextIO | None = None, total: int | None = None) -> Progress:
+def for_stream(file: TextIO | None = None) -> Progress:
     """`Bars` where `file` (stderr by default) is a terminal, and `Lines` elsewhere."""
     file = file or sys.stderr
-    return (Bars if file.isatty() else Lines)(file, total)
+    return (Bars if file.isatty() else Lines)(file)
 
 
 def words(values: Mapping[str, Any]) -> str:

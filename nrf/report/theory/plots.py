@@ -1,18 +1,14 @@
 """The theory's curves: numbers against ε, dimension or step."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from nrf.report.charts import INK, STYLE, svg
+from nrf.report.charts import BLUE, DOTS, GREEN, INK, ORANGE, PINK, Axis, plot, series
 from nrf.report.results import Results
-from nrf.report.theory.planes import BLUE, GREEN, ORANGE, PINK
+from nrf.report.theory.claims import by_spectrum
 
 # The first is broad, to be seen under another line.
 LINES: tuple[dict[str, Any], ...] = (
@@ -22,265 +18,180 @@ LINES: tuple[dict[str, Any], ...] = (
     {"color": GREEN, "linewidth": 2, "linestyle": (0, (5, 2, 1, 2))},
     {"color": PINK, "linewidth": 2, "linestyle": (0, (3, 1, 1, 1, 1, 1))},
 )
-DOTTED: dict[str, Any] = {"color": INK, "linewidth": 1.1, "linestyle": (0, (1, 2))}
-PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+_DOTTED: dict[str, Any] = {"color": INK, "linewidth": 1.1, "linestyle": DOTS}
+_TRAINED = Axis("ε of robust training", scale="log")
 
 
-@rc_context(STYLE)
-def eigenvalues(name: str, theory: Results) -> str:
+def eigenvalues(theory: Results) -> str:
     """Variances learned against ε: lines in closed form, markers from samples."""
-    figure, axes = _chart("ε of robust training", "variance learned")
-    _logarithmic(axes)
-    curve, exact = theory["curve"], theory["exact"]
-    colors = (BLUE, ORANGE)
-    values = np.asarray(curve["eigenvalues"]).T
-    for i, (line, color) in enumerate(zip(values, colors, strict=False)):
-        axes.plot(
-            curve["epsilon"], line, color=color, label=f"closed form, along x{'₁₂'[i]}"
-        )
-    marks = [("exact, per sample", exact["epsilon"], exact["eigenvalues"], "o", 8)]
-    for maximiser, (marker, size) in {"exact": ("x", 8), "pgd": ("v", 5)}.items():
+    curve, colors, drawn = theory["curve"], (BLUE, ORANGE), []
+    for color, i, y in zip(
+        colors, "₁₂", np.transpose(curve["eigenvalues"]), strict=True
+    ):
+        label = f"closed form, along x{i}"
+        drawn.append(series(curve["epsilon"], y, color=color, label=label))
+    marks = [("exact, per sample", "o", 8, theory["exact"])]
+    for label, maximiser, marker, size in (
+        ("fit, exact adversary", "exact", "x", 8),
+        ("fits, PGD", "pgd", "v", 5),
+    ):
         fits = [fit for fit in theory["fits"] if fit["maximiser"] == maximiser]
-        label = "fit, exact adversary" if maximiser == "exact" else "fits, PGD"
-        where = [fit["epsilon"] for fit in fits]
-        found = [np.diag(fit["cov"]) for fit in fits]
-        marks.append((label, where, found, marker, size))
-    for label, where, found, marker, size in marks:
-        for i, color in enumerate(colors if where else ()):
-            axes.plot(
-                where,
-                [values[i] for values in found],
-                marker,
-                color=color,
-                markersize=size,
-                fillstyle="none",
-                markeredgewidth=1.4,
-            )
+        of = {"eigenvalues": [np.diag(fit["cov"]) for fit in fits]}
+        of["epsilon"] = [fit["epsilon"] for fit in fits]
+        marks.append((label, marker, size, of))
+    for label, marker, size, of in marks:
+        look: dict[str, Any] = {"marker": marker, "markersize": size, "linestyle": ""}
+        look |= {"fillstyle": "none", "markeredgewidth": 1.4}
+        for color, y in zip(colors, np.transpose(of["eigenvalues"]), strict=False):
+            drawn.append(series(of["epsilon"], y, color=color, **look))
         # In the legend the marker stands for both colours.
-        axes.plot(
-            [], [], marker, color=INK, fillstyle="none", markersize=size, label=label
-        )
-    _legend(figure)
-    return svg(figure, name, "Variances that robust training learns against ε.")
+        drawn.append(series([], [], color=INK, label=label, **look))
+    alt = "Variances that robust training learns against ε."
+    y = Axis("variance learned", scale="log")
+    return plot("eigenvalues", alt, drawn, x=_TRAINED, y=y)
 
 
-@rc_context(STYLE)
-def multiplier(name: str, theory: Results) -> str:
+def multiplier(theory: Results) -> str:
     """λ against ε, and what it tends to at either end."""
-    figure, axes = _chart("ε of robust training", "multiplier λ")
-    _logarithmic(axes)
-    curve, cov = theory["curve"], np.asarray(theory["problem"]["cov"])
-    epsilon, found = np.asarray(curve["epsilon"]), np.asarray(curve["multiplier"])
-    axes.plot(epsilon, found, color=BLUE, linewidth=2, label="λ, closed form")
+    cov = np.asarray(theory["problem"]["cov"])
+    epsilon, value = (np.asarray(theory["curve"][n]) for n in ("epsilon", "multiplier"))
+    drawn = [series(epsilon, value, color=BLUE, linewidth=2, label="λ, closed form")]
     for label, dash, limit in (
-        ("√tr(Σ⁻¹) / ε", (0, (1, 2)), np.sqrt(np.trace(np.linalg.inv(cov))) / epsilon),
+        ("√tr(Σ⁻¹) / ε", DOTS, np.sqrt(np.trace(np.linalg.inv(cov))) / epsilon),
         ("d / ε²", (0, (5, 3)), len(cov) / epsilon**2),
     ):
         # Drawn where it is of λ's size, so that it does not stretch the axis.
-        near = (limit < 5 * found) & (limit > found / 5)
-        axes.plot(
-            epsilon[near],
-            limit[near],
-            color=INK,
-            linestyle=dash,
-            linewidth=1.2,
-            label=label,
-        )
-    _legend(figure, columns=3)
-    return svg(figure, name, "The multiplier λ of Theorem 2 falling with ε.")
+        near = (limit < 5 * value) & (limit > value / 5)
+        look = {"color": INK, "linewidth": 1.2, "linestyle": dash, "label": label}
+        drawn.append(series(epsilon[near], limit[near], **look))
+    alt = "The multiplier λ of Theorem 2 falling with ε."
+    y = Axis("multiplier λ", scale="log")
+    return plot("multiplier", alt, drawn, x=_TRAINED, y=y, legend=3)
 
 
-@rc_context(STYLE)
-def by_dimension(
-    name: str, groups: Mapping[str, Sequence[Mapping[str, Any]]], what: str, label: str
-) -> str:
+def difference(theory: Results) -> str:
+    """Of learned variances, relaxed and exact."""
+    return _by_dimension(theory, "difference", "relaxed and exact differ by", "percent")
+
+
+def concentration(theory: Results) -> str:
+    """Of the adversary's budget: near 1, all is spent in one direction."""
+    return _by_dimension(theory, "concentration", "concentration of the budget")
+
+
+def _by_dimension(theory: Results, what: str, label: str, unit: Any = "") -> str:
     """A line per spectrum of `dimensions`: entry `what` against the dimension."""
-    figure, axes = _chart("dimension", label)
-    _logarithmic(axes)
-    ticks: set[int] = set()
-    for i, (spectrum, entries) in enumerate(groups.items()):
-        dimensions = [entry["dimension"] for entry in entries]
-        found = [entry[what] for entry in entries]
-        axes.plot(dimensions, found, marker="s^"[i % 2], label=spectrum, **_look(i + 1))
-        ticks |= set(dimensions)
-    axes.set_xticks(_apart(sorted(ticks)))
-    _steps(axes)
-    if what == "difference":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
-    _legend(figure)
-    return svg(figure, name, f"Lines of {label} against dimension.")
+    drawn = []
+    for i, (spectrum, entries) in enumerate(by_spectrum(theory).items()):
+        points = zip(*((e["dimension"], e[what]) for e in entries), strict=True)
+        drawn += _lines([(spectrum, *points)], i + 1, marker="s^"[i % 2])
+    ticks = sorted({entry["dimension"] for entry in theory["dimensions"]})
+    x = Axis("dimension", scale="log", ticks=ticks)
+    y = Axis(label, scale="log", unit=unit)
+    return plot(what, f"Lines of {label} against dimension.", drawn, x=x, y=y)
 
 
-def _apart(ticks: list[int]) -> list[int]:
-    """Those a factor 1.6 apart, so that labels do not collide."""
-    kept: list[int] = []
-    for tick in ticks:
-        if not kept or tick >= 1.6 * kept[-1]:
-            kept.append(tick)
-    return kept
-
-
-@rc_context(STYLE)
-def descent_vulnerability(name: str, theory: Results) -> str:
+def descent_vulnerability(theory: Results) -> str:
+    """Theorem 1's vulnerability by step, down to that of equal variances."""
     of = theory["vulnerability"]
-    figure, axes = _chart("step of descent", "vulnerability")
-    axes.set_yscale("log")
-    _plain(axes.yaxis)
-    found = of["descent"]["vulnerability"]
-    _steps(axes)
-    axes.plot(of["descent"]["step"], found, label="descent", **_look(1))
-    axes.axhline(of["isotropic"], label="equal variances", **DOTTED)
-    _legend(figure)
-    alt = f"Vulnerability falling by descent to {found[-1]:.3f}."
-    return svg(figure, name, alt)
+    steps, values = of["descent"]["step"], of["descent"]["vulnerability"]
+    least = [of["isotropic"]] * len(steps)
+    drawn = _lines([("descent", steps, values)])
+    drawn.append(series(steps, least, label="equal variances", **_DOTTED))
+    alt = f"Vulnerability falling by descent to {values[-1]:.3f}."
+    y = Axis("vulnerability", scale="log")
+    return plot("descent-vulnerability", alt, drawn, x=Axis("step of descent"), y=y)
 
 
-@rc_context(STYLE)
-def descent_eigenvalues(name: str, theory: Results) -> str:
+def descent_eigenvalues(theory: Results) -> str:
+    """The variances by step, which meet at their mean."""
     of = theory["vulnerability"]
-    figure, axes = _chart("step of descent", "variances")
-    lines = np.asarray(of["descent"]["eigenvalues"]).T
-    for i, line in enumerate(lines):
-        label = f"from {of['eigenvalues'][i]:g}"
-        axes.plot(of["descent"]["step"], line, label=label, **_look(i + 1))
-    level = float(np.mean(of["eigenvalues"]))
-    axes.axhline(level, label="trace / d", **DOTTED)
-    axes.set_ylim(bottom=0)
-    _legend(figure, columns=3)
-    return svg(figure, name, f"Variances meeting at {level:.3g} by descent.")
+    steps, level = of["descent"]["step"], float(np.mean(of["eigenvalues"]))
+    starts = [f"from {start:g}" for start in of["eigenvalues"]]
+    values = np.transpose(of["descent"]["eigenvalues"])
+    drawn = _lines([(name, steps, y) for name, y in zip(starts, values, strict=True)])
+    drawn.append(series(steps, [level] * len(steps), label="trace / d", **_DOTTED))
+    alt = f"Variances meeting at {level:.3g} by descent."
+    x, y = Axis("step of descent"), Axis("variances", (0, None))
+    return plot("descent-eigenvalues", alt, drawn, x=x, y=y, legend=3)
 
 
-@rc_context(STYLE)
-def alignment(name: str, theory: Results) -> str:
+def alignment(theory: Results) -> str:
     """The cosine against ε: of the first figure's problem, and the worst of another."""
-    figure, axes = _chart("ε of robust training", "cosine with the class direction")
     curve, of = theory["curve"], theory["alignment"]
-    axes.plot(
-        curve["epsilon"],
-        curve["alignment"],
-        color=BLUE,
-        linewidth=2,
-        label="the two classes above",
-    )
-    axes.plot(
-        of["epsilon"],
-        of["worst_alignment"],
-        marker="^",
-        clip_on=False,
-        label=f"worst μ, variances {', '.join(f'{v:g}' for v in of['eigenvalues'])}",
-        **_look(2),
-    )
-    # Linear below the smallest radius, so that ε = 0 has a place.
-    axes.set_xscale("symlog", linthresh=0.1, linscale=0.5)
-    axes.set_xlim(0, 1.05 * max(max(curve["epsilon"]), max(of["epsilon"])))
-    axes.set_ylim(0, 1.02)
-    axes.set_xticks([0, 0.1, 1, 10, 100])
-    _plain(axes.xaxis)
-    _legend(figure)
-    return svg(figure, name, "The cosine rising to 1 with ε.")
+    worst = f"worst μ, variances {', '.join(f'{v:g}' for v in of['eigenvalues'])}"
+    drawn = _lines([("the two classes above", curve["epsilon"], curve["alignment"])])
+    other = [(worst, of["epsilon"], of["worst_alignment"])]
+    drawn += _lines(other, 2, marker="^", clip_on=False)
+
+    def scale(axes: Any) -> None:
+        # Linear below the smallest radius, so that ε = 0 has a place.
+        axes.set_xscale("symlog", linthresh=0.1, linscale=0.5)
+        axes.set_xticks([0, 0.1, 1, 10, 100])
+
+    most = 1.05 * max(*curve["epsilon"], *of["epsilon"])
+    x = _TRAINED._replace(limits=(0, most), scale="symlog")
+    y = Axis("cosine with the class direction", (0, 1.02))
+    alt = "The cosine rising to 1 with ε."
+    return plot("alignment", alt, drawn, x=x, y=y, draw=scale)
 
 
-@rc_context(STYLE)
-def worst_alignment(name: str, theory: Results) -> str:
+def worst_alignment(theory: Results) -> str:
     """The worst cosine against the condition number, on the curve of Lemma 8."""
-    figure, axes = _chart("condition number κ of Σ", "worst cosine")
     of = theory["alignment"]
-    kappa = np.geomspace(1, 1.5 * max(of["condition_number"]), 100)
-    axes.plot(
-        kappa,
-        2 * np.sqrt(kappa) / (1 + kappa),
-        color=INK,
-        linewidth=1.2,
-        label="2√κ / (1 + κ)",
-    )
-    axes.plot(
-        of["condition_number"],
-        of["worst_alignment"],
-        "^",
-        color=ORANGE,
-        label="robust training at ε",
-    )
-    for epsilon, x, y in zip(
-        of["epsilon"], of["condition_number"], of["worst_alignment"], strict=True
-    ):
-        axes.annotate(
-            f"ε = {epsilon:g}",
-            (x, y),
-            (7, 3),
-            textcoords="offset points",
-            fontsize=10,
-        )
-    axes.set_xscale("log")
-    _plain(axes.xaxis)
-    axes.set_xlim(1, kappa[-1] * 1.6)
-    axes.set_ylim(0, 1.02)
-    _legend(figure)
+    points = of["condition_number"], of["worst_alignment"]
+    kappa = np.geomspace(1, 1.5 * max(points[0]), 100)
+    lemma = 2 * np.sqrt(kappa) / (1 + kappa)
+    marks = {"color": ORANGE, "marker": "^", "linestyle": ""}
+    drawn = [series(kappa, lemma, color=INK, linewidth=1.2, label="2√κ / (1 + κ)")]
+    drawn.append(series(*points, label="robust training at ε", **marks))
+
+    def name(axes: Any) -> None:
+        style = {"textcoords": "offset points", "fontsize": 10}
+        for epsilon, *at in zip(of["epsilon"], *points, strict=True):
+            axes.annotate(f"ε = {epsilon:g}", at, (7, 3), **style)
+
+    x = Axis("condition number κ of Σ", (1, kappa[-1] * 1.6), scale="log")
+    y = Axis("worst cosine", (0, 1.02))
     alt = "The worst cosine against the condition number, on the curve of Lemma 8."
-    return svg(figure, name, alt)
+    return plot("worst", alt, drawn, x=x, y=y, draw=name)
 
 
-@rc_context(STYLE)
-def tradeoff(name: str, theory: Results) -> str:
+def tradeoff(theory: Results) -> str:
     """Accuracy against the radius of the attack, a line per ε of training."""
     of = theory["tradeoff"]
-    figure, axes = _chart("ε of the attack (ℓ₂)", "accuracy")
-    for i, (epsilon, found) in enumerate(
-        zip(of["train_epsilon"], of["accuracy"], strict=True)
-    ):
-        label = f"trained at ε = {epsilon:g}"
-        axes.plot(of["test_epsilon"], found, label=label, **_look(i))
-    axes.axhline(0.5, **DOTTED)
-    axes.set_xlim(0, max(of["test_epsilon"]))
-    axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _legend(figure)
-    return svg(figure, name, "Accuracy against the ε of the attack, by ε of training.")
+    radii = of["test_epsilon"]
+    names = [f"trained at ε = {epsilon:g}" for epsilon in of["train_epsilon"]]
+    lines = [(name, radii, y) for name, y in zip(names, of["accuracy"], strict=True)]
+    x = Axis("ε of the attack (ℓ₂)", (0, max(radii)))
+    y = Axis("accuracy", (0, 1), unit="percent", level=0.5)
+    alt = "Accuracy against the ε of the attack, by ε of training."
+    return plot("tradeoff", alt, _lines(lines, 0), x=x, y=y)
 
 
-@rc_context(STYLE)
-def usefulness(name: str, theory: Results) -> str:
+def usefulness(theory: Results) -> str:
     """γ against ε of the linear features; below 0 an attack has reversed them."""
-    figure, axes = _chart("ε of the attack (ℓ₂)", "usefulness γ")
-    for i, of in enumerate(theory["usefulness"]):
-        label = of["feature"].replace("epsilon ", "ε = ")
-        label = re.sub(r"\bx([12])\b", lambda axis: "x" + "₁₂"[int(axis[1]) - 1], label)
-        axes.plot(of["epsilon"], of["gamma"], label=label, **_look(i))
-    axes.axhline(0, **DOTTED)
-    radii = [value for of in theory["usefulness"] for value in of["epsilon"]]
-    axes.set_xlim(0, max(radii))
-    axes.set_ylim(-1, 1)
-    _legend(figure)
-    return svg(figure, name, "Usefulness of four features against the ε of the attack.")
+    lines = []
+    for of in theory["usefulness"]:
+        name = of["feature"].replace("epsilon ", "ε = ")
+        name = re.sub(r"\bx([12])\b", lambda at: "x" + "₁₂"[int(at[1]) - 1], name)
+        lines.append((name, of["epsilon"], of["gamma"]))
+    x = Axis("ε of the attack (ℓ₂)", (0, max(max(radii) for _, radii, _ in lines)))
+    y = Axis("usefulness γ", (-1, 1), level=0)
+    alt = "Usefulness of four features against the ε of the attack."
+    return plot("usefulness", alt, _lines(lines, 0), x=x, y=y)
 
 
-def _chart(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.2, 4.3), layout="constrained")
-    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
-    axes.grid(axis="y", linewidth=0.6)
-    return figure, axes
+def _lines(lines: Sequence[tuple], first: int = 1, **look: Any) -> list[Any]:
+    """Series of (label, x, y), in the looks of LINES from the one at `first` on."""
+    return [
+        series(x, y, label=label, **LINES[i % len(LINES)], **look)
+        for i, (label, x, y) in enumerate(lines, first)
+    ]
 
 
-def _look(i: int) -> dict[str, Any]:
-    return LINES[i % len(LINES)]
-
-
-def _legend(figure: Figure, columns: int = 2) -> None:
-    figure.legend(loc="outside lower center", ncols=columns, columnspacing=1.2)
-
-
-def _logarithmic(axes: Axes) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    _plain(axes.xaxis)
-    _plain(axes.yaxis)
-
-
-def _steps(axes: Axes) -> None:
-    """Ticks at 1, 2, 5, 10: for axes of few powers of ten."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-
-
-def _plain(axis: Any) -> None:
-    """0.01 and 100 instead of powers of ten, which would be drawn as formulas."""
-    axis.set_major_formatter(PLAIN)
-    axis.set_minor_locator(NullLocator())
+# Each by its name in the template.
+PLOTS = (
+    *(eigenvalues, multiplier, difference, concentration, descent_vulnerability),
+    *(descent_eigenvalues, alignment, worst_alignment, tradeoff, usefulness),
+)

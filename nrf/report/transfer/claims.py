@@ -6,14 +6,11 @@ from typing import NamedTuple
 
 import scipy.stats
 
-from nrf.report.claims import NOT_MEASURED, Claim, above, judge
-from nrf.report.results import Measure, Results, bracket, percent
-from nrf.report.transfer.results import label, learners
+from nrf.report.claims import Claim, above, claim
+from nrf.report.results import Results
+from nrf.report.transfer.points import learners, titles
 
-WAYS = {
-    "untargeted": "fool more",
-    "targeted": "lead to the target more",
-}
+WAYS = ("untargeted", "targeted")
 _LEAST = 4  # Points without which a correlation has no interval.
 
 
@@ -39,35 +36,18 @@ def line(x: Sequence[float], y: Sequence[float]) -> Line | None:
         return None
     fitted = scipy.stats.linregress(x, y)
     pearson = scipy.stats.pearsonr(x, y)
-    interval = (-1.0, 1.0)
-    if len(x) >= _LEAST:
-        low, high = pearson.confidence_interval(0.95)
-        interval = (float(low), float(high))
-
-    def rank(order: Sequence[float]) -> float:
-        return scipy.stats.spearmanr(order, y).statistic
-
+    low, high = pearson.confidence_interval(0.95) if len(x) >= _LEAST else (-1, 1)
     permuted = scipy.stats.permutation_test(
         (x,),
-        rank,
+        lambda order: scipy.stats.spearmanr(order, y).statistic,
         permutation_type="pairings",
         alternative="greater",
         vectorized=False,
     )
-    return Line(
-        float(fitted.slope),
-        float(fitted.intercept),
-        float(pearson.statistic),
-        interval,
-        float(permuted.statistic),
-        float(permuted.pvalue),
-        len(x),
-    )
-
-
-def least_shown(points: int) -> float:
-    """The correlation from which on the interval of so many points is above 0."""
-    return math.tanh(scipy.stats.norm.ppf(0.975) / math.sqrt(points - 3))
+    fit = float(fitted.slope), float(fitted.intercept)
+    orders = float(permuted.statistic), float(permuted.pvalue)
+    r, interval = float(pearson.statistic), (float(low), float(high))
+    return Line(*fit, r, interval, *orders, len(x))
 
 
 def measured_line(study: Results, way: str) -> Line | None:
@@ -80,80 +60,25 @@ def measured_line(study: Results, way: str) -> Line | None:
     return line(*zip(*pairs, strict=True)) if pairs else None
 
 
-def said(of: Line) -> str:
-    """r = 0.98 [0.72, 1.00], rank correlation 1.00 (p = 0.008); rate = ..."""
-    sign = "+" if of.intercept >= 0 else "−"
-    return (
-        f"r = {number(of.pearson)} [{number(of.interval[0])}, "
-        f"{number(of.interval[1])}], rank correlation {number(of.spearman)} "
-        f"(p = {of.chance:.3f}); rate = {number(of.slope)} × accuracy {sign} "
-        f"{percent(abs(of.intercept))}"
-    )
-
-
-def number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+def least_shown(points: int) -> float | None:
+    """The correlation from which on the interval of so many points is above 0."""
+    if points < _LEAST:
+        return None
+    return math.tanh(scipy.stats.norm.ppf(0.975) / math.sqrt(points - 3))
 
 
 def claims(study: Results) -> list[Claim]:
-    chance = 1 / len(study["classes"])
-    return [_learned(study, chance), *(_related(study, way) for way in WAYS)]
-
-
-def _learned(study: Results, chance: float) -> Claim:
-    title = "Every architecture learns the true classes from the source's D_det"
-    rule = (
-        "the 95 % interval of each one's accuracy on unchanged test images is above "
-        "chance, and every seed is"
-    )
-    found: dict[str, Measure] = {
-        name: point.on_D_det
-        for name, point in learners(study).items()
-        if point.on_D_det
-    }
-    told = [
-        f"{label(name)} {percent(measure.mean)} {bracket(measure)}"
-        for name, measure in found.items()
-    ]
-    good = all(above(measure, chance) for measure in found.values())
-    told_chance = f" (chance {percent(chance)})."
-    return Claim(title, judge(good), "; ".join(told) + told_chance, rule)
-
-
-def _related(study: Results, way: str) -> Claim:
-    title = (
-        f"Architectures that the source's {way} attacks {WAYS[way]} learn more from "
-        "its D_det"
-    )
-    rule = (
-        "over the architectures, the 95 % interval (Fisher's z) of Pearson's "
-        "correlation r of transfer rate and accuracy is above 0"
-    )
-    of = measured_line(study, way)
-    if of is None or of.points < _LEAST:
-        needs = (
-            f"Needs {_LEAST} architectures with different rates and accuracies, for a "
-            "correlation of fewer has no interval."
-        )
-        return Claim(title, NOT_MEASURED, needs, rule)
-    measured = f"{of.points} architectures: {said(of)}."
-    return Claim(title, judge(of.interval[0] > 0), measured, rule)
-
-
-def power(study: Results) -> str:
-    """What so few architectures can show."""
-    count = len(learners(study))
-    needed = (
-        f"r has to be above {number(least_shown(count))}"
-        if count >= _LEAST
-        else "no r is enough"
-    )
-    return (
-        f"With {count} architectures {needed} to be shown, so that “not shown” is no "
-        "evidence against; and the interval takes architectures for a random sample, "
-        "which they are not. p: how many of all orders of the architectures have as "
-        f"high a rank correlation; the least possible is 1 in {math.factorial(count)}. "
-        "By the same rule the paper's own five points show the relation for "
-        "untargeted attacks (r = 0.98 [0.72, 1.00]) and not for targeted ones "
-        "(r = 0.82 [−0.23, 0.99]), though both have its order."
-    )
+    """Whether every network learns from D_det, and more so where it is fooled more."""
+    chance, names = 1 / len(study["classes"]), titles(study)
+    taught = [(names[name], of.on_D_det) for name, of in learners(study).items()]
+    learned = [(title, measure) for title, measure in taught if measure]
+    good = all(above(measure, chance) for _, measure in learned)
+    values = {"learned": learned, "chance": chance}
+    judged = [claim("transfer.txt", "learned", good, **values)]
+    for way in WAYS:
+        of = measured_line(study, way)
+        enough = of is not None and of.points >= _LEAST
+        related = of.interval[0] > 0 if of and enough else None
+        values = {"way": way, "of": of if enough else None, "least": _LEAST}
+        judged.append(claim("transfer.txt", "related", related, **values))
+    return judged

@@ -1,91 +1,64 @@
-"""The paper's figures 3 and 13 with this run's points: a scatter and its line."""
+"""The paper's figures 3 and 13 with this run's points, and how networks trained."""
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from collections import defaultdict
+from typing import Any
 
-from nrf.report.charts import INK, STYLE, svg
-from nrf.report.results import Measure, Results, percent
+from nrf.report import charts
+from nrf.report.charts import INK, Axis, Series, series
+from nrf.report.page import percent
+from nrf.report.results import Measure, Results
 from nrf.report.transfer.claims import Line, line, measured_line
-from nrf.report.transfer.results import PAPER, label, learners
-
-# Okabe and Ito's palette; architectures differ by marker as well.
-_LOOKS = dict(
-    zip(
-        PAPER,
-        (
-            ("#d55e00", "v"),
-            ("#cc79a7", "P"),
-            ("#56b4e9", "D"),
-            ("#009e73", "s"),
-            ("#0072b2", "o"),
-        ),
-        strict=True,
-    )
-)
-_OTHER = (("#8c8c8c", "X"), ("#e69f00", "^"), ("#8a6bd1", "<"), ("#a5694f", "h"))
+from nrf.report.transfer.points import PAPER, SOURCE, learners, titles
 
 
-def look(name: str) -> tuple[str, str]:
-    """The colour and marker of an architecture."""
-    # From its letters, so that it does not depend on which others there are.
-    return _LOOKS.get(name) or _OTHER[sum(map(ord, name)) % len(_OTHER)]
+def look(study: Results, name: str) -> dict[str, Any]:
+    """The colour and marker of a network, by its place: the source has the first."""
+    # The paper's architectures that the run does not have come after its own.
+    names = list(dict.fromkeys((*titles(study), *PAPER, name)))
+    return charts.look(names.index(name))
 
 
-@rc_context(STYLE)
-def scatter(name: str, study: Results, way: str, beside: bool) -> str:
+def scatter(study: Results, way: str, beside: bool) -> str:
     """Transfer rate against accuracy after D_det; `beside` draws the paper's too."""
-    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
-    axes = figure.add_subplot(
-        title=way,
-        xlabel="test accuracy, trained on D_det",
-        ylabel="transfer rate",
-        ylim=(0, 1),
-    )
-    told, accuracies = [], []
-    for network, point in learners(study).items():
-        x, y = point.on_D_det, getattr(point, way)
-        if x is None or y is None:
+    names, drawn, told, across = titles(study), [], [], []
+    for name, point in learners(study).items():
+        on, rate = point.on_D_det, getattr(point, way)
+        if on is None or rate is None:
             continue
-        color, marker = look(network)
-        axes.errorbar(
-            x.mean,
-            y.mean,
-            xerr=_bars(x),
-            yerr=_bars(y),
-            color=color,
-            marker=marker,
-            markersize=8,
-            linestyle="none",
-            linewidth=1.2,
-            label=label(network),
-            clip_on=False,
-        )
-        told.append(f"{label(network)} {percent(x.mean)}, {percent(y.mean)}")
-        accuracies.append(x.mean)
-    of = measured_line(study, way)
-    if of is not None:
-        _draw(axes, of, accuracies, "solid")
+        style = {**look(study, name), "markersize": 8, "linestyle": "none"}
+        style |= {"linewidth": 1.2, "label": names[name], "clip_on": False}
+        style |= {"xerr": _bars(on), "yerr": _bars(rate)}
+        drawn.append(series([on.mean], [rate.mean], **style))
+        told.append(f"{names[name]} {percent(on.mean)}, {percent(rate.mean)}")
+        across.append(on.mean)
+    drawn += _line(measured_line(study, way), across, "solid")
     if beside:
-        _paper(axes, way)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(linewidth=0.6)
-    figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2)
-    return svg(figure, name, f"Points of {way} transfer rate: {'; '.join(told)}.")
+        paper = {name: (of.on_D_det, getattr(of, way)) for name, of in PAPER.items()}
+        for name, (x, y) in paper.items():
+            style = {**look(study, name), "mfc": "none", "linestyle": "none"}
+            drawn.append(series([x], [y], **style, markersize=8, clip_on=False))
+        across, rates = map(list, zip(*paper.values(), strict=True))
+        drawn += _line(line(across, rates), across, (0, (4, 2)))
+    shape: dict[str, Any] = {"size": (5.2, 4.6), "grid": "both", "legend": 3}
+    shape["x"] = Axis("test accuracy, trained on D_det", (0, None), unit="percent")
+    shape["y"] = Axis("transfer rate", (0, 1), unit="percent")
+    alt = f"Points of {way} transfer rate: {'; '.join(told)}."
+    return charts.plot(way, alt, drawn, title=way, **shape)
 
 
-def _paper(axes: Axes, way: str) -> None:
-    x = [point.on_D_det for point in PAPER.values()]
-    y = [getattr(point, way) for point in PAPER.values()]
-    for network, *at in zip(PAPER, x, y, strict=True):
-        color, marker = look(network)
-        axes.plot(*at, marker, mec=color, mfc="none", markersize=8, clip_on=False)
-    of = line(x, y)
-    if of is not None:
-        _draw(axes, of, x, (0, (4, 2)))
+def training(study: Results) -> list[str]:
+    """Accuracy by epoch: a plot for each network, a line for each seed."""
+    names, chance = titles(study), 1 / len(study["classes"])
+    histories = defaultdict(list)
+    for step, history in (study.get("history") or {}).items():
+        histories[step.partition("/")[2]].append(history)
+    drawn = []
+    for i, (step, of_seeds) in enumerate(histories.items()):
+        name = step.removesuffix("_on_D_det")
+        on = "" if name == SOURCE else " on D" if name == step else " on D_det"
+        title, color = names.get(name, name) + on, look(study, name)["color"]
+        drawn.append(charts.training(f"training{i}", title, color, of_seeds, chance))
+    return drawn
 
 
 def _bars(measure: Measure) -> list[list[float]]:
@@ -93,12 +66,9 @@ def _bars(measure: Measure) -> list[list[float]]:
     return [[max(0, measure.mean - low)], [max(0, high - measure.mean)]]
 
 
-def _draw(axes: Axes, of: Line, x: list[float], dash) -> None:
-    ends = [min(x), max(x)]
-    axes.plot(
-        ends,
-        [of.intercept + of.slope * end for end in ends],
-        color=INK,
-        linewidth=1.2,
-        linestyle=dash,
-    )
+def _line(of: Line | None, across: list[float], dash) -> list[Series]:
+    if of is None:
+        return []
+    ends = [min(across), max(across)]
+    y = [of.intercept + of.slope * end for end in ends]
+    return [series(ends, y, color=INK, linewidth=1.2, linestyle=dash)]

@@ -1,0 +1,268 @@
+"""The command: nrf run digits --out runs/digits
+
+    nrf run CONFIG --out DIR       an experiment, a study or the theory
+    nrf report DIR                 its report again
+    nrf compare DIR DIR ...        a table and a page over several runs
+    nrf prepare-cifar10            CIFAR-10 for TensorFlow Datasets, without TensorFlow
+
+`python -m nrf` and the files in scripts/ are other doors to the same functions.
+"""
+
+import contextlib
+import io
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import tyro
+
+import nrf
+from nrf.config import Experiment, Theory, Transfer, options
+
+# JAX starts, and other modules are imported, when options are known to be right.
+
+_USAGE = """usage: {begin} CONFIG --out DIR [options]
+
+CONFIG is a file, or the name of one that comes with nrf: {configs}.
+`{begin} CONFIG --help` lists its options: every field of the config is one."""
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: as Ctrl-C, with another exit code."""
+
+
+def main(args: Sequence[str] | None = None, *, script: str = "") -> int:
+    """Runs a command and returns the exit code; `script` is what stands for it.
+
+    That is 0; 1 after an error, which is told in words; 2 after options that are wrong;
+    130 after Ctrl-C and 143 after SIGTERM.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    module = sys.argv[0].endswith("__main__.py")
+    program = ["python", "-m", "nrf"] if module else ["nrf"]
+    name, rest = (args[0], args[1:]) if args else ("--help", [])
+    begin = ["python", script] if script else [*program, name]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # A terminal may not have ± and ✓.
+            stream.reconfigure(errors="replace")
+    if name in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    if name == "--version":
+        print(f"nrf {nrf.__version__}")
+        return 0
+    if name not in _COMMANDS:
+        return _fail(f"nrf has no command {name!r}; it has {', '.join(_COMMANDS)}.", 2)
+    try:
+        return _COMMANDS[name](rest, begin)
+    except options.OptionError as error:
+        return _fail(str(error), 2)
+    except (ValueError, OSError, FloatingPointError) as error:
+        return _fail(in_words(error))
+    except KeyboardInterrupt:  # Where nothing is worth keeping.
+        return _fail("stopped.", 130)
+
+
+def in_words(error: Exception, out: Path | None = None) -> str:
+    """An error for people to read; `out` is where files were being written.
+
+    The system's own errors name no file when it is a write that fails.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        where = error.filename or out
+        return f"{where}: {error.strerror}" if where else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _run(args: list[str], begin: list[str]) -> int:
+    """Makes what a config describes, with its report."""
+    if not args or args[0].startswith("-"):
+        configs = ", ".join(options.shipped())
+        usage = _USAGE.format(begin=shlex.join(begin), configs=configs)
+        if {"-h", "--help"} & set(args):
+            print(usage)
+            return 0
+        return _fail(usage, 2)
+    config = options.load(args[0])
+    if not isinstance(config, Experiment | Transfer | Theory):
+        raise ValueError(
+            f"{args[0]} has a config of type {type(config).__name__}; nrf runs "
+            "Experiment, Transfer and Theory of nrf.config."
+        )
+    parsed = options.parse(config, args[1:], prog=shlex.join([*begin, args[0]]))
+    for folder in parsed.flags.reuse:
+        if not folder.is_dir():
+            raise options.OptionError(f"--reuse: there is no folder {folder}.")
+    command = shlex.join([*begin, *args])
+    try:
+        with _terminable():
+            return _show_plan(parsed) if parsed.flags.plan else _make(parsed, command)
+    except OSError as error:
+        raise OSError(in_words(error, parsed.out)) from error
+    except KeyboardInterrupt as stop:
+        code = 143 if isinstance(stop, _Terminated) else 130
+        return _stopped(parsed.out, command, code)
+
+
+def _make(parsed: options.Parsed, command: str) -> int:
+    from nrf import devices, report
+    from nrf.runs import progress
+
+    experiment = _module(parsed.config)
+    devices.cache_programs()
+    told = progress.Progress() if parsed.flags.quiet else progress.for_stream()
+    try:
+        results = experiment.run(
+            parsed.config,
+            parsed.out,
+            progress=told,
+            reuse=parsed.flags.reuse,
+            command=command,
+        )
+    finally:
+        told.close()
+    page = report.write(parsed.out)
+    if isinstance(parsed.config, Experiment):
+        print(f"\n{report.table(results)}\n")
+    if isinstance(parsed.config, Transfer):
+        print(f"\n{report.transfer.table(results)}\n")
+    print(page)
+    return 0
+
+
+def _module(config: Any) -> ModuleType:
+    """What runs configs of this type."""
+    from nrf.experiments import main, theory, transfer
+
+    kinds = {Experiment: main, Transfer: transfer, Theory: theory}
+    return next(module for kind, module in kinds.items() if isinstance(config, kind))
+
+
+def _show_plan(parsed: options.Parsed) -> int:
+    from nrf import experiments
+
+    print(plan_table(experiments.plan(parsed.config, parsed.out)))
+    return 0
+
+
+def plan_table(steps: Sequence[Any]) -> str:
+    """Steps with `step`, `done`, `examples` and `seconds` (None: nobody knows)."""
+    width = max([len(step.step) for step in steps] + [4])
+    lines = [f"{'step':{width}}  {'images':>13}  {'time':>8}"]
+    for step in steps:
+        images = "–" if step.examples is None else f"{step.examples:,}"
+        time = "done" if step.done else duration(step.seconds)
+        lines.append(f"{step.step:{width}}  {images:>13}  {time:>8}")
+    left = [step.seconds for step in steps if not step.done]
+    done = len(steps) - len(left)
+    known = [seconds for seconds in left if seconds is not None]
+    total = f"; {duration(sum(known))} left" if known else ""
+    more = ", and those whose time is not known" if 0 < len(known) < len(left) else ""
+    return "\n".join([*lines, f"{done} of {len(steps)} steps are done{total}{more}."])
+
+
+def duration(seconds: float | None) -> str:
+    """A time in the unit that suits it: "12 s", "35 min", "2.0 h"; "–" for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return "< 1 s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
+
+
+def _stopped(out: Path, command: str, code: int) -> int:
+    steps = len(list(out.glob("**/manifest.json")))
+    kept = "1 finished step" if steps == 1 else f"{steps} finished steps"
+    return _fail(f"\nStopped; {out} keeps {kept}. To go on: {command}", code)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends what is inside as Ctrl-C does, so that files are put in order."""
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Once is enough.
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _report(args: list[str], begin: list[str]) -> int:
+    def report(run: Annotated[Path, tyro.conf.Positional], /) -> Path:
+        """Makes the report of a run again.
+
+        Args:
+            run: The folder that was --out.
+        """
+        from nrf import report
+
+        return report.write(run)
+
+    print(tyro.cli(report, prog=shlex.join(begin), args=args))
+    return 0
+
+
+def _compare(args: list[str], begin: list[str]) -> int:
+    def compare(
+        runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+        /,
+        page: Path | None = None,
+    ) -> tuple[str, Path]:
+        """Compares main experiments: prints a table and writes a page.
+
+        Args:
+            runs: Their folders.
+            page: File of the page; comparison.html beside the first run's folder.
+        """
+        from nrf import report
+        from nrf.runs import store
+
+        comparison = report.compare(runs)
+        page = page or runs[0].resolve().parent / "comparison.html"
+        return comparison.table, store.write(page, comparison.html.encode())
+
+    table, page = tyro.cli(compare, prog=shlex.join(begin), args=args)
+    print(f"\n{table}\n{page}")
+    return 0
+
+
+def _prepare_cifar10(args: list[str], begin: list[str]) -> int:
+    def prepare(data_dir: Path | None = None, archive: Path | None = None) -> Path:
+        """Prepares CIFAR-10, about 170 MB, in a minute, and prints its folder.
+
+        Args:
+            data_dir: Where data sets are kept; $TFDS_DATA_DIR or ~/tensorflow_datasets.
+            archive: Your copy of cifar-10-binary.tar.gz, where there is no network.
+        """
+        from nrf.data import cifar10
+
+        return cifar10.prepare(data_dir, archive)
+
+    print(tyro.cli(prepare, prog=shlex.join(begin), args=args))
+    return 0
+
+
+def _fail(words: str, code: int = 1) -> int:
+    print(words, file=sys.stderr)
+    return code
+
+
+_COMMANDS = {
+    "run": _run,
+    "report": _report,
+    "compare": _compare,
+    "prepare-cifar10": _prepare_cifar10,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

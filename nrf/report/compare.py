@@ -1,0 +1,100 @@
+"""Several runs side by side: networks in rows, runs in columns."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from nrf.report import charts, page
+from nrf.report.results import CLEAN, Column, Measure, load, measures, reported
+from nrf.report.table import cell
+
+_Measures = Sequence[Measure | None]  # In the order of the columns.
+
+
+class Comparison(NamedTuple):
+    """The same comparison as text and as a page."""
+
+    table: str  # Markdown, aligned in a terminal.
+    html: str  # A whole page.
+
+
+def compare(folders: Sequence[Path]) -> Comparison:
+    """Networks × runs: standard accuracy, and robust at each run's reported radius.
+
+    Networks are matched by their titles. Folders without results.json, such as those of
+    the theory, are left out and named.
+
+    Raises:
+      ValueError: a folder is given twice, no folder has results, or some cannot be
+        read.
+    """
+    paths = {Path(folder).resolve(): Path(folder) for folder in folders}
+    if len(paths) < len(folders):
+        given = ", ".join(map(str, folders))
+        raise ValueError(f"each run can be compared once, got {given}.")
+    kept = [path for path in paths if (path / "results.json").is_file()]
+    if not kept:
+        given = ", ".join(map(str, folders)) or "no folder"
+        raise ValueError(
+            f"there is no results.json to compare in {given}; give the folders of "
+            "main experiments, such as runs/digits."
+        )
+    names = _names(kept)
+    runs = {name: load(path) for name, path in zip(names, kept, strict=True)}
+    groups = {name: measures(results) for name, results in runs.items()}
+    columns: list[tuple[str, Column]] = []
+    for name, results in runs.items():
+        at = reported(results, groups[name])
+        columns += [(name, CLEAN), *([(name, at)] if at else [])]
+    of = {n: {net.title: c for net, c in g.items()} for n, g in groups.items()}
+    titles = dict.fromkeys(title for cells in of.values() for title in cells)
+    rows = {t: [of[n].get(t, {}).get(at) for n, at in columns] for t in titles}
+    head = [(f"{name}", at.label) for name, at in columns]
+    html = page.render(
+        "compare.html",
+        title="Runs side by side",
+        head=["trained on", *("|".join(part) for part in head)],
+        rows=[[title, *map(cell, cells)] for title, cells in rows.items()],
+        charts=[_chart(robust, columns, rows) for robust in (False, True)],
+        left_out=[str(path) for key, path in paths.items() if key not in kept],
+    )
+    table = [[title, *(cell(m, " ") for m in cells)] for title, cells in rows.items()]
+    head_of_table = ["trained on", *(", ".join(part) for part in head)]
+    return Comparison(page.markdown(head_of_table, table) + "\n", html)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The last parts of the paths, as many as tell all of them apart."""
+    most = max(len(path.parts) for path in paths)
+    for count in range(1, most + 1):
+        names = ["/".join(path.parts[-count:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _chart(
+    robust: bool, columns: Sequence[tuple[str, Column]], rows: Mapping[str, _Measures]
+) -> str:
+    """Accuracy by run, a line per network, without or under attack."""
+    names = list(dict.fromkeys(name for name, _ in columns))
+    drawn = []
+    for place, (title, cells) in enumerate(rows.items()):
+        measured = {
+            names.index(name): measure
+            for (name, at), measure in zip(columns, cells, strict=True)
+            if measure and (at != CLEAN) == robust
+        }
+        drawn.append(charts.measured(measured, label=title, **charts.look(place)))
+    what = "robust accuracy" if robust else "standard accuracy"
+    return charts.plot(
+        f"compare-{what[:6]}",
+        f"Lines of {what} by run for {len(rows)} networks.",
+        drawn,
+        title=what,
+        x=charts.Axis(
+            "", (-0.3, len(names) - 0.7), ticks=range(len(names)), names=names
+        ),
+        y=charts.Axis("", (0, 1), unit="percent"),
+        legend=3,
+    )

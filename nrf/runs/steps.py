@@ -1,0 +1,201 @@
+"""The mechanism of every experiment: pure functions, each called once.
+
+    step = Steps(out / "seed0", seed=0, env=env)
+    robust = step("robust", fit, D, test, network=config.network, training=training)
+
+calls `fit(key, D, test, network=..., training=..., env=env)` the first time, and loads
+its value ever after. The manifest is taken from the call: the function's name, the
+digests of the inputs, the settings. `env` changes no result and is no part of it. The
+key comes from the seed and the step's name, so that adding a step moves no other.
+"""
+
+import json
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from nrf import devices
+from nrf.config import Work
+from nrf.runs import manifest, store
+from nrf.runs.formats import Constructed
+from nrf.runs.progress import Progress
+from nrf.runs.provenance import describe
+from nrf.runs.summary import summary
+from nrf.types import Dataset, Key
+
+
+class Cost(NamedTuple):
+    """What a step takes, known before it is made."""
+
+    examples: int  # As many as `Env.tick` is called with.
+    passes: int  # Images passed forward and back through a network.
+
+
+def costs(tell: Callable[..., Cost | None]) -> Callable:
+    """A decorator: tell(*inputs, **settings) is what a call of the step will take."""
+
+    def attach(step: Any) -> Any:
+        step.cost = tell
+        return step
+
+    return attach
+
+
+class Env(NamedTuple):
+    """How a run works: nothing here changes a result, up to rounding."""
+
+    mesh: Mesh
+    work: Work = Work()
+    progress: Progress = Progress()
+    step: str = ""  # The step in progress, "seed0/D_R",
+    inputs: tuple[str, ...] = ()  # and the names of what it is made of.
+    # A folder of the step's own, which outlives a killed process and belongs to one
+    # manifest; it is removed when the step is complete.
+    scratch: Path | None = None
+    # What constructed sets tell their readers beside their settings.
+    origin: Mapping[str, Any] = {}
+
+    def tick(self, examples: int) -> None:
+        """To be called with the number of newly finished examples."""
+        self.progress.advance(self.step, examples)
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        """To be called with numbers that somebody may want to watch."""
+        self.progress.metrics(self.step, values)
+
+
+def local(work: Work | None = None, **options: Any) -> Env:
+    """The environment of this machine, for recipes that are called by themselves."""
+    work = work or Work()
+    return Env(devices.make_mesh(work.devices), work, **options)
+
+
+class Made(NamedTuple):
+    """A value with its name and the digest of its content: an input of steps."""
+
+    name: str
+    value: Any
+    digest: str
+
+
+def given(name: str, value: Any) -> Made:
+    """A value that no step made, such as a data set or somebody's parameters."""
+    plain = tuple(value) if isinstance(value, Dataset) else value
+    return Made(name, value, manifest.content(plain))
+
+
+def key_for(seed: int, name: str) -> Key:
+    """The key of the step `name`: adding a step moves the key of no other."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+class Steps:
+    """The steps of one seed, in its folder; `made` has the value of each by its name.
+
+    `reuse` are folders like this one: a step that one of them holds, made of the same
+    by the same, is copied.
+    """
+
+    def __init__(
+        self, folder: Path, seed: int, env: Env, *, reuse: Sequence[Path] = ()
+    ):
+        self.folder, self.seed, self.env = Path(folder), seed, env
+        self.reuse = reuse
+        self.made: dict[str, Made] = {}
+
+    def __call__(
+        self, name: str, f: Any, *inputs: Made, draws: str | None = None, **settings
+    ) -> Made:
+        """The value of f(key, *inputs, **settings, env=env), made once.
+
+        Args:
+          name: Of the step: its folder, and what its key is derived from.
+          f: A function, or a frozen dataclass with `__call__`; f.cost(*inputs,
+            **settings) tells its `Cost`, where it has that.
+          inputs: By their content; constructed sets are given as data sets.
+          draws: The name that the key is derived from instead, where several steps
+            are to draw the same random numbers.
+          settings: Numbers, words, functions, and dataclasses of these.
+
+        Raises:
+          ValueError: the folder was made by something else, or of something else.
+          OSError: it cannot be written.
+        """
+        if len({one.name for one in inputs}) < len(inputs):
+            names = ", ".join(one.name for one in inputs)
+            raise ValueError(
+                f"{name} is made from {names}; inputs need names that differ."
+            )
+        about = {
+            "step": name,
+            "seed": self.seed,
+            "by": describe(f),
+            "inputs": {one.name: one.digest for one in inputs},
+            "settings": describe(settings),
+        }
+        if draws:
+            about["draws"] = draws
+        about = json.loads(json.dumps(about))  # As it is read back: tuples are lists.
+        path, label = self.folder / name, self._label(name)
+        others = [folder / name for folder in self.reuse]
+        if path.exists() or store.copy_one(path, about, others):
+            value = store.load(path, about)
+            self.env.progress.skip(label)
+        else:
+            store.check_writable(self.folder)
+            start = time.time()
+            values = [as_input(one.value) for one in inputs]
+            cost = cost_of(f, values, settings)
+            self.env.progress.begin(label, cost.examples if cost else None)
+            env = self._env(name, about)
+            value = f(key_for(self.seed, draws or name), *values, env=env, **settings)
+            seconds = round(time.time() - start, 3)
+            value = store.save(path, value, about, seconds=seconds)
+            self.env.progress.end(label, seconds, summary(value))
+        shutil.rmtree(self._scratch(name), ignore_errors=True)
+        self.made[name] = Made(name, value, manifest.digest(path))
+        return self.made[name]
+
+    def seconds(self) -> dict[str, float]:
+        """What each step took, by "seed0/name"."""
+        return {
+            f"{self.folder.name}/{name}": manifest.read(self.folder / name)["seconds"]
+            for name in self.made
+        }
+
+    def _label(self, name: str) -> str:
+        return f"{self.folder.name}/{name}"
+
+    def _scratch(self, name: str) -> Path:
+        return self.folder / f".{name}.scratch"
+
+    def _env(self, name: str, about: dict[str, Any]) -> Env:
+        """The environment while the step is made, with its scratch folder."""
+        scratch, wanted = self._scratch(name), json.dumps(about)
+        owner = scratch / "about"
+        if not (owner.is_file() and owner.read_text() == wanted):
+            shutil.rmtree(scratch, ignore_errors=True)  # Of another manifest.
+            scratch.mkdir()
+            owner.write_text(wanted)
+        inputs = tuple(about["inputs"])
+        return self.env._replace(step=self._label(name), inputs=inputs, scratch=scratch)
+
+
+def cost_of(f: Any, values: Sequence[Any], settings: Mapping[str, Any]) -> Cost | None:
+    """What f(key, *values, **settings) will take; None where it does not say."""
+    tell = getattr(f, "cost", None)
+    return tell(*values, **settings) if tell else None
+
+
+def as_input(value: Any) -> Any:
+    """A constructed set is a data set for whoever comes after."""
+    if isinstance(value, Constructed):
+        return Dataset(value.images.astype(np.float32), value.labels, value.names)
+    return value

@@ -1,0 +1,184 @@
+"""What only the last steps would notice is refused before the first."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import helpers
+import numpy as np
+from absl.testing import parameterized
+from helpers import TRAINING, tiny, tiny_transfer
+
+from nrf import models
+from nrf.config import PGD, Plane, Set, Training
+from nrf.experiments import Match, Mislabel, constructed, main, prepare, transfer
+from nrf.types import Model
+
+
+@dataclass(frozen=True)
+class Deaf:
+    """A network of ten classes, however many there are."""
+
+    def build(self, num_classes: int) -> Model:
+        return models.MLP((0.5,), (0.2,)).build(10)
+
+
+@dataclass(frozen=True)
+class NoModel:
+    def build(self, num_classes: int) -> Callable:
+        return lambda params, x: x
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A network that does not know of its last ReLU."""
+
+    def build(self, num_classes: int) -> Model:
+        model = models.MLP((0.5,), (0.2,), widths=(4,)).build(num_classes)
+        return model._replace(identity_relu=None)
+
+
+def invented(key, dataset, *, env):
+    return constructed(dataset, dataset.images, dataset.labels)
+
+
+def recipes(recipe):
+    """The same experiment, with other recipes of D_R and D_NR."""
+    D_R, D_NR, *others = tiny().sets
+    return replace(D_R, recipe=recipe), replace(D_NR, recipe=recipe), *others
+
+
+class RefusalsTest(parameterized.TestCase):
+    def refused(self, config, message, **options):
+        with tempfile.TemporaryDirectory() as out:
+            with self.assertRaisesRegex(ValueError, message):
+                main.run(config, out, **options)
+            self.assertEmpty(list(Path(out).rglob("*")))
+
+    def test_batches_of_a_fresh_network(self):
+        *sets, D_det = tiny().sets
+        sets = (*sets, replace(D_det, train=Training(1, 61, 0.1)))
+        self.refused(tiny(sets=sets), "must be in 1 .. 60.* got 61")
+
+    def test_batches_of_what_a_holdout_leaves(self):
+        robust = replace(TRAINING, holdout=0.9)
+        networks = {"standard": TRAINING, "robust": robust}
+        self.refused(tiny(networks=networks), "must be in 1 .. 6,.* got 20")
+
+    @parameterized.parameters(
+        "evaluation_batch", "synthesis_batch", "feature_batch", "autoattack_batch"
+    )
+    def test_batches_that_devices_cannot_divide(self, name):
+        work = replace(tiny().work, devices=4, **{name: 21})
+        config = tiny(
+            work=work,
+            test_examples=120,
+            features=helpers.FEATURES,
+            autoattack=helpers.AUTOATTACK,
+        )
+        self.refused(config, "21 cannot be divided over 4 devices")
+
+    def test_trainings_that_devices_cannot_divide(self):
+        work = replace(tiny().work, devices=4)
+        networks = {"standard": replace(TRAINING, batch_size=21)}
+        sets = (Set("D_x", invented, (), replace(TRAINING, batch_size=18)),)
+        self.refused(
+            tiny(work=work, networks=networks, sets=()), "21 cannot be divided over 4"
+        )
+        self.refused(tiny(work=work, sets=sets), "18 cannot be divided over 4")
+
+    def test_copies_make_room_for_larger_batches(self):
+        D_R, *_ = recipes(Match(2, 0.1, copies=2))
+        large = replace(D_R, train=replace(TRAINING, batch_size=120))
+        with tempfile.TemporaryDirectory() as out:
+            prepare.prepare(tiny(sets=(large,)), Path(out))
+        small = replace(large, train=replace(TRAINING, batch_size=121))
+        self.refused(tiny(sets=(small,)), "must be in 1 .. 120")
+
+    def test_features_need_all_classes(self):
+        self.refused(tiny(features=helpers.FEATURES), "no example is of class")
+
+    def test_devices_that_are_not_there(self):
+        work = replace(tiny().work, devices=5)
+        self.refused(tiny(work=work), "must be in 1 .. 4 here, got 5")
+
+    def test_a_network_that_ignores_the_number_of_classes(self):
+        config = tiny(data="planted", network=Deaf())
+        self.refused(config, r"Deaf gives logits \(10,\).*2 classes; is num_classes")
+
+    def test_a_build_that_gives_no_model(self):
+        self.refused(
+            tiny(network=NoModel()), "NoModel.build must return a .*Model, got"
+        )
+
+    @parameterized.parameters(
+        (Match(3, 0.1, identity_relu=True),),
+        (Mislabel(PGD("l2", 1, 1, 1), "next", identity_relu=True),),
+    )
+    def test_a_network_without_the_identitys_gradient(self, recipe):
+        config = tiny(network=Plain(), sets=recipes(recipe)[:2])
+        self.refused(config, "give the recipe identity_relu=False")
+
+    def test_arrays_that_are_no_images(self):
+        bad = np.full((8, 8, 8, 1), 2, np.float32), np.arange(8) % 2
+        self.refused(tiny(), r"must lie in \[0, 1\]", data=(bad, bad))
+
+    def test_classes_of_the_plane(self):
+        config = tiny(controls=replace(helpers.controls(), plane=Plane((1, 10), 0.5)))
+        self.refused(config, "there are 0 .. 9")
+
+    def test_parameters_that_nobody_asked_for_or_that_do_not_fit(self):
+        self.refused(tiny(), "rubost.*standard, robust", sources={"rubost": {}})
+        self.refused(tiny(), "robust", sources={"robust": {"params": {}}})
+
+    def test_folder_that_takes_no_files(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "run"
+            file.write_text("mine")
+            with self.assertRaisesRegex(OSError, "can not be written to"):
+                main.run(tiny(), file)
+
+
+class FolderTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.out = Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def pretend(self, results, *seeds):
+        """A finished run's files, as far as they are looked at."""
+        (self.out / results).write_text(json.dumps({}))
+        for seed in seeds:
+            step = self.out / f"seed{seed}" / "standard"
+            step.mkdir(parents=True)
+            (step / "manifest.json").write_text("{}")
+
+    def test_seeds_that_results_would_leave_out(self):
+        self.pretend("results.json", 0, 5)
+        for seeds in ((0,), (1,), (5, 6)):
+            every = " ".join(map(str, sorted({0, 5, *seeds})))
+            with self.assertRaisesRegex(
+                ValueError, f"results of seeds 0, 5.*write --seeds {every}, or"
+            ):
+                prepare.prepare(tiny(seeds=seeds), self.out)
+        prepare.prepare(tiny(seeds=(5, 0, 7)), self.out)
+
+    def test_seeds_of_a_stopped_run_may_be_left_out(self):
+        self.pretend("results.json", 0, 5)
+        (self.out / "results.json").unlink()
+        prepare.prepare(tiny(seeds=(0,)), self.out)
+
+    @parameterized.parameters("transfer.json", "theory.json")
+    def test_another_kind_of_run_for_main(self, results):
+        self.pretend(results)
+        with self.assertRaisesRegex(
+            ValueError, f"another kind of run, with a {results}"
+        ):
+            prepare.prepare(tiny(), self.out)
+
+    def test_another_kind_of_run_for_transfer(self):
+        self.pretend("results.json", 0)
+        with self.assertRaisesRegex(ValueError, "another kind of run"):
+            transfer.run(tiny_transfer(), self.out)
+        self.assertFalse((self.out / "transfer.json").exists())
