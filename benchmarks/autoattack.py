@@ -32,73 +32,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from published import NORMS, Net, published
 from pyautoattack.autoattack import AutoAttack
-from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
-from pyautoattack.fab_pt import FABAttack_PT
-from pyautoattack.square import SquareAttack
 from twin import Torch, header, images, use_all_cores
 
-from nrf import attacks, data, devices
+from nrf import attacks, data, devices, runs
 from nrf.evaluate import sequence
-from nrf.experiments import build
-from nrf.runs import formats
 
-NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 EPSILONS = {
     "digits": {"linf": 0.15, "l2": 0.8, "l1": 2.0},
     "cifar10": {"linf": 4 / 255, "l2": 0.5, "l1": 8.0},
 }
 FAR, NEAR = 100, 20  # Steps of a comparison, and of a measurement of speed.
 UNFOOLED = 1e-4  # A radius at which nothing is.
-
-
-class Layout(torch.autograd.Function):
-    """Images to the layout that is fast, gradients to the one pyautoattack wants."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.contiguous(memory_format=torch.channels_last)
-
-    @staticmethod
-    def backward(ctx, g):
-        return g.contiguous()
-
-
-class Net(torch.nn.Module):
-    def __init__(self, twin):
-        super().__init__()
-        self.twin = twin
-
-    def forward(self, x):
-        return self.twin(Layout.apply(x))
-
-
-class WholeSquare(SquareAttack):
-    def random_int(self, low=0, high=1, shape=(1,)):
-        return super().random_int(low, high + 1, list(shape))
-
-
-def published(net, norm, epsilon, *, steps, targets, queries, seed):
-    """By our names: images and labels -> attacked images; as AutoAttack sets them."""
-    common = {"eps": epsilon, "norm": NORMS[norm], "seed": seed, "device": "cpu"}
-    walk = {"use_largereps": norm == "l1", "n_iter": steps}
-    square = {"n_queries": queries, "p_init": 0.8, "resc_schedule": False}
-    return {
-        "apgd-ce": APGDAttack(
-            net, n_restarts=5 if norm == "l1" else 1, **walk, **common
-        ),
-        "apgd-t": APGDAttack_targeted(
-            net,
-            n_target_classes=min(targets, 5) if norm == "l1" else targets,
-            **walk,
-            **common,
-        ),
-        "fab-t": FABAttack_PT(
-            net, targeted=True, n_iter=steps, n_target_classes=targets, **common
-        ),
-        "square": SquareAttack(net, **square, **common),
-        "square, whole image": WholeSquare(net, **square, **common),
-    }
 
 
 @functools.cache
@@ -111,8 +57,8 @@ def ours(apply, norm, classes, *, steps, targets, queries):
         targets=targets,
         queries=queries,
     )
-    found = sequence.make_programs(apply, components)[1:]
-    return {program.component.name: program for program in found}
+    programs = sequence.make_programs(apply, components)[1:]
+    return {program.component.name: program for program in programs}
 
 
 class Case:
@@ -120,8 +66,8 @@ class Case:
 
     def __init__(self, config, run, network, count):
         _, test = data.load(config.data, data_dir=config.data_dir)
-        self.apply = build.network(config.network, test.num_classes).apply
-        self.params = formats.TRAINED.load(run / "seed0" / network).params
+        model, self.params = runs.load(run).network(network, seed=0)
+        self.apply = model.apply
         z = np.asarray(self.apply(self.params, jnp.asarray(test.images[:2000])).logits)
         right = np.flatnonzero(z.argmax(-1) == test.labels[: len(z)])[:count]
         self.set = test._replace(images=test.images[right], labels=test.labels[right])
@@ -144,7 +90,7 @@ class Case:
     def attack(self, program, epsilon, seed, batch_size):
         """[n] bool: whom our component does not fool."""
         count = len(self.set.labels)
-        found = sequence.attack(
+        broken = sequence.attack(
             jax.random.key(seed),
             program,
             self.params,
@@ -155,7 +101,7 @@ class Case:
             mesh=self.mesh,
         )
         left = np.ones(count, bool)
-        left[found.indices] = False
+        left[broken.indices] = False
         return left
 
     def published(self, attack):
@@ -273,7 +219,7 @@ def whole_sequence(case, norm, epsilon, rounds):
     }
 
 
-def main():
+def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=pathlib.Path)
     parser.add_argument("--run", type=pathlib.Path, required=True)
@@ -285,7 +231,11 @@ def main():
     parser.add_argument("--queries", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sequences", type=int, default=1)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
     use_all_cores()
     about = header("pyautoattack")
     config = runpy.run_path(str(options.config))["config"]
