@@ -23,8 +23,9 @@ def plan(
 ) -> list[Planned]:
     """The steps of the run of `config` in the folder `out`, in their order.
 
-    Times are estimated from a few gradients of each architecture on these devices;
-    compilation, and what the evidence costs beside its attacks, come on top.
+    Times are estimated from a few gradients of each architecture on these devices. They
+    count every image for every attack of a sequence, which leaves out what is broken
+    already: AutoAttack takes a fraction of them. Compilation comes on top.
 
     Raises:
       ValueError: as the run itself, before any work.
