@@ -4,7 +4,7 @@
 
 In the folder of `make run` it goes on from there.
 
-Cost: 15 minutes more, beside other work, 7 of them AutoAttack. Result (500 test
+Cost: 14 minutes more, beside other work. Result (500 test
 images; mean and standard deviation of three seeds; two cores of an AMD EPYC, jax
 0.10.2, 2026-11-25; accuracy on D's test images):
 
