@@ -4,9 +4,9 @@
 
 In the folder of `make run` it goes on from there.
 
-Cost: 14 minutes more, beside other work. Result (500 test
-images; mean and standard deviation of three seeds; two cores of an AMD EPYC, jax
-0.10.2, 2026-11-25; accuracy on D's test images):
+Cost: 14 minutes more, beside other work, 7 of them AutoAttack. Result (500 test images;
+mean and standard deviation of three seeds; two cores of an AMD EPYC, jax 0.10.2,
+2026-11-25; accuracy on D's test images):
 
     D_rand, D_det by the robust network   86.1 +- 3.4, 64.1 +- 1.1   (64.8, 43.4)
     D_R from noise, at radius 0.5         51.8 +- 12.6, 18.4 +- 1.1  (97.7, 55.2)
