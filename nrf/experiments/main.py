@@ -103,8 +103,8 @@ def one_seed(
 ) -> dict[str, list]:
     """All steps of one seed; what was measured, by the names in PARTS."""
     made = dict(sets)
-    learn(config, step, made, config.networks, sources)
-    make(config, step, made, config.sets)
+    train_on_D(config, step, made, config.networks, sources)
+    make_sets(config, step, made, config.sets)
     count = len(sets["test"].value.labels)
     parts: dict[str, list] = {"rows": []}
     for name in figure(config):
@@ -114,11 +114,11 @@ def one_seed(
     if config.features:
         parts["features"] = usefulness.run(config, step, made)
     if config.tables:
-        make(config, step, made, config.tables.sets)
+        make_sets(config, step, made, config.tables.sets)
         parts["tables"] = tables.run(config, step, made, figure(config))
     if config.controls:
-        learn(config, step, made, config.controls.networks, {})
-        make(config, step, made, config.controls.sets)
+        train_on_D(config, step, made, config.controls.networks, {})
+        make_sets(config, step, made, config.controls.sets)
         parts |= controls.run(config, step, made)
     if config.autoattack:
         parts["autoattack"] = autoattack.run(config, step, made, figure(config))
@@ -131,7 +131,7 @@ def one_seed(
     return parts
 
 
-def learn(
+def train_on_D(
     config: Experiment,
     step: Steps,
     made: dict[str, Made],
@@ -150,7 +150,7 @@ def learn(
         made[name] = trained(one, config.network, classes)
 
 
-def make(
+def make_sets(
     config: Experiment, step: Steps, made: dict[str, Made], sets: Sequence[Set]
 ) -> None:
     """Adds the sets to `made`, and the fresh network that is trained on each."""

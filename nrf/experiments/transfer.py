@@ -116,11 +116,11 @@ def one_seed(
     theirs, D = given("D of the source", of_source), given("D", of_others)
     test = given("test", test_set)
 
-    def learn(name, architecture, training, dataset):
+    def train_one(name, architecture, training, dataset):
         made = step(name, fit, dataset, test, network=architecture, training=training)
         return trained(made, architecture, classes)
 
-    source = learn("source", config.source, config.source_training, theirs)
+    source = train_one("source", config.source, config.source_training, theirs)
     attacks = step(
         "attacks", _attack, source, test, attack=config.attack, storage=config.storage
     )
@@ -129,8 +129,8 @@ def one_seed(
     )
     rows = [{"network": "source", **tested(step, source, test, attacks)}]
     for learner in config.learners:
-        network = learn(learner.name, learner.network, learner.on_D, D)
-        taught = learn(
+        network = train_one(learner.name, learner.network, learner.on_D, D)
+        taught = train_one(
             f"{learner.name}_on_D_det", learner.network, learner.on_D_det, D_det
         )
         right = step(f"score_{taught.name}", _right, taught, test)
