@@ -21,9 +21,7 @@ class RunTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.out = Path(folder.name) / "run"
+        cls.out = helpers.folder_of(cls) / "run"
         cls.config = tiny(autoattack=AUTOATTACK)
         cls.planned, cls.heard = plan(cls.config, cls.out), helpers.Recorder()
         cls.results = main.run(cls.config, cls.out, progress=cls.heard)

@@ -1,6 +1,7 @@
 """Tiny experiments that several tests run, and a `Progress` that remembers."""
 
 import collections
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,13 @@ STEPS = (
     "score_on_D_rand_clean score_on_D_rand_l2_0.5 score_on_D_det_clean "
     "score_on_D_det_l2_0.5"
 ).split()
+
+
+def folder_of(case: type) -> Path:
+    """A folder that lasts as long as the tests of the class `case`."""
+    folder = tempfile.TemporaryDirectory()
+    case.addClassCleanup(folder.cleanup)
+    return Path(folder.name)
 
 
 def tiny(**changes) -> Experiment:

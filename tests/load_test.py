@@ -67,9 +67,7 @@ class LoadTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.out = Path(folder.name) / "run"
+        cls.out = helpers.folder_of(cls) / "run"
         sets = tiny().sets[2:]
         cls.config = tiny(seeds=(3, 0), sets=sets)
         cls.results = main.run(cls.config, cls.out)
@@ -171,9 +169,7 @@ class OwnPartsTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.out = Path(folder.name) / "run"
+        cls.out = helpers.folder_of(cls) / "run"
         cls.heard = helpers.Recorder()
         cls.results = main.run(own(), cls.out, progress=cls.heard)
         cls.loaded = runs.load(cls.out)

@@ -28,9 +28,7 @@ class ExperimentTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.out = Path(folder.name) / "run"
+        cls.out = helpers.folder_of(cls) / "run"
         cls.heard = helpers.Recorder()
         # Fewer of the test images are not of all classes.
         cls.config = tiny(seeds=(0, 3), test_examples=120, features=helpers.FEATURES)

@@ -20,9 +20,7 @@ class TablesTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.out = Path(folder.name) / "run"
+        cls.out = helpers.folder_of(cls) / "run"
         cls.config = tiny(tables=helpers.tables())
         cls.planned, cls.heard = plan(cls.config, cls.out), helpers.Recorder()
         cls.results = main.run(cls.config, cls.out, progress=cls.heard)

@@ -74,9 +74,7 @@ class StudyTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.out = Path(folder.name) / "run"
+        cls.out = helpers.folder_of(cls) / "run"
         cls.planned = plan(tiny_transfer(), cls.out)
         cls.heard = helpers.Recorder()
         cls.results = transfer.run(
