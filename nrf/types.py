@@ -53,7 +53,8 @@ class Network(NamedTuple):
 
     def __call__(self, x: Any) -> jax.Array:
         """Logits [B, K] of images [B, H, W, C]."""
-        return jax.jit(self.model.apply)(self.params, jnp.asarray(x)).logits
+        x = jnp.asarray(x)
+        return as_output(jax.jit(self.model.apply)(self.params, x), x).logits
 
 
 # loss(params, x, y) -> [B]; y is labels, or features [B, D] to be matched.

@@ -63,6 +63,22 @@ def own() -> Experiment:
     )
 
 
+@dataclass(frozen=True)
+class Plain:
+    """Somebody's model, whose functions give logits and nothing else."""
+
+    of: Small = Small((0.3,), (0.38,), widths=(4, 5))
+
+    def build(self, num_classes):
+        full = self.of.build(num_classes)
+
+        def train(params, x):
+            output, params = full.train(params, x)
+            return output.logits, params
+
+        return Model(full.init, lambda params, x: full.apply(params, x).logits, train)
+
+
 class LoadTest(parameterized.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -162,6 +178,19 @@ class LoadTest(parameterized.TestCase):
             )
             self.assertEqual(network(self.test_set.images).shape, (40, 10))
 
+    def test_a_run_of_the_theory_says_what_it_lacks(self):
+        with tempfile.TemporaryDirectory() as out:
+            Path(out, "theory.json").write_text('{"config": {"seed": 3}}')
+            theory = runs.load(out)
+            self.assertEqual(theory.seeds, (3,))
+            for read in (
+                lambda: theory.rows,
+                lambda: theory.history,
+                lambda: theory.network("standard"),
+            ):
+                with self.assertRaisesRegex(ValueError, "theory.json has no .*results"):
+                    read()
+
 
 class OwnPartsTest(parameterized.TestCase):
     """A network, an objective and a set that the package does not know."""
@@ -246,3 +275,15 @@ class OwnPartsTest(parameterized.TestCase):
         self.assertNotIn("seed0/smooth", heard.begun)
         counts = [row["correct"] for row in results["rows"]]
         self.assertEqual(counts, [row["correct"] for row in self.results["rows"]])
+
+    def test_a_model_may_return_plain_logits(self):
+        changes = dict(network=Plain(), sets=own().sets[:0])
+        with tempfile.TemporaryDirectory() as out:
+            plain = main.run(replace(own(), **changes), Path(out, "run"))
+            said = runs.load(Path(out, "run")).network("standard")
+            train, _ = data.load("digits", train_examples=60)
+            self.assertEqual(said(train.images).shape, (60, 10))
+            changes["network"] = Plain().of
+            full = main.run(replace(own(), **changes), Path(out, "full"))
+        for one, other in zip(plain["rows"], full["rows"], strict=True):
+            self.assertEqual(one["correct"], other["correct"])

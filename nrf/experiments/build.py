@@ -16,7 +16,7 @@ import optax
 from nrf import attacks, data, evaluate, features, losses, train
 from nrf.config import PGD, AutoAttack, Evaluation, Features, Norm, Training
 from nrf.evaluate import sequence
-from nrf.types import Apply, Attack, Loss, Model
+from nrf.types import Apply, Attack, Loss, Model, outputs
 
 THREATS = {"l2": attacks.l2, "linf": attacks.linf}
 # Programs of so many settings are kept: a study of many architectures lets go of some.
@@ -37,7 +37,8 @@ def model(architecture: Any, num_classes: int) -> Model:
             f"a {type(built).__name__}; models.linen, models.nnx and models.function "
             "make one of what you have."
         )
-    return built
+    # Steps ask for features too, which a user's own Model may leave to the logits.
+    return built._replace(apply=outputs(built.apply))
 
 
 def identity_relu(net: Model) -> Apply:

@@ -94,8 +94,7 @@ def _accuracy(
 
 def trained(made: Made, architecture: Any, num_classes: int) -> Made:
     """The network that `fit` made, as an input of steps."""
-    params = made.value.params if made.value is not None else None
-    network = Network(build.model(architecture, num_classes), params)
+    network = Network(build.model(architecture, num_classes), made.value.params)
     return Made(made.name, network, content([describe(architecture), made.digest]))
 
 

@@ -26,17 +26,18 @@ class Run:
 
     def __init__(self, folder: Path, results: dict[str, Any]):
         self.folder, self.results = folder, results
-        self.seeds: tuple[int, ...] = tuple(results["config"].get("seeds", ()))
+        config = results["config"]  # The theory has one seed.
+        self.seeds = tuple(config.get("seeds") or [config.get("seed", 0)])
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A dict for every network, seed and radius, as for `pandas.DataFrame`."""
-        return self.results["rows"]
+        return self._part("rows")
 
     @property
     def history(self) -> dict[str, list[dict[str, Any]]]:
         """Loss and accuracies by epoch, by "seed0/on_D_R"."""
-        return self.results["history"]
+        return self._part("history")
 
     @property
     def pictures(self) -> dict[str, np.ndarray]:
@@ -62,14 +63,13 @@ class Run:
           ValueError: there is no such network, it is damaged, or its architecture is
             not to be found.
         """
-        path = self._path(name, seed)
+        classes, path = len(self._part("classes")), self._path(name, seed)
         trained = store.load(path)
         if not isinstance(trained, Trained):
             raise ValueError(f"{path} is no network; run.set reads data sets.")
         settings = manifest.read(path)["about"]["settings"]
         architecture = architecture or _rebuild(settings["network"])
-        model = architecture.build(len(self.results["classes"]))
-        return Network(model, trained.params)
+        return Network(architecture.build(classes), trained.params)
 
     def set(self, name: str, *, seed: int | None = None) -> Constructed:
         """The constructed set `name`, such as "D_R"; the run's first seed by default.
@@ -82,6 +82,14 @@ class Run:
         if not isinstance(made, Constructed):
             raise ValueError(f"{path} is no data set; run.network reads networks.")
         return made
+
+    def _part(self, name: str) -> Any:
+        if name not in self.results:
+            kind = next(file for file in RESULTS if (self.folder / file).is_file())
+            raise ValueError(
+                f"{self.folder / kind} has no {name}; what it has is in `results`."
+            )
+        return self.results[name]
 
     def _path(self, name: str, seed: int | None) -> Path:
         path = self.folder / f"seed{self.seeds[0] if seed is None else seed}" / name
@@ -129,8 +137,11 @@ def _rebuild(described: dict[str, Any]) -> Any:
             "run.network(..., architecture=...)."
         ) from error
     names = [field.name for field in dataclasses.fields(kind)]
-    return kind(**{name: _tuples(described[name]) for name in names})
+    return kind(**{name: _setting(described[name]) for name in names})
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _setting(value: Any) -> Any:
+    """A field as it was described from: JSON knows no tuples and no dataclasses."""
+    if isinstance(value, dict) and "kind" in value:
+        return _rebuild(value)
+    return tuple(map(_setting, value)) if isinstance(value, list) else value
