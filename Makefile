@@ -6,7 +6,7 @@ BIN = .venv/bin
 
 .PHONY: run test
 run: .venv/installed
-	$(BIN)/nrf run digits --out runs/digits
+	$(BIN)/nrf run photos --out runs/photos
 
 test: .venv/installed
 	$(BIN)/ruff format --check .

@@ -29,14 +29,14 @@ import statistics
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
+from components import Case, programs
 from published import NORMS, Net, published
 from pyautoattack.autoattack import AutoAttack
 from twin import Torch, header, images, use_all_cores
 
-from nrf import attacks, data, devices, runs
+from nrf import attacks, data, runs
 from nrf.evaluate import sequence
 
 EPSILONS = {
@@ -47,62 +47,17 @@ FAR, NEAR = 100, 20  # Steps of a comparison, and of a measurement of speed.
 UNFOOLED = 1e-4  # A radius at which nothing is.
 
 
-@functools.cache
-def ours(apply, norm, classes, *, steps, targets, queries):
-    components = attacks.autoattack(
-        apply,
-        getattr(attacks, norm),
-        classes,
-        steps=steps,
-        targets=targets,
-        queries=queries,
-    )
-    programs = sequence.make_programs(apply, components)[1:]
-    return {program.component.name: program for program in programs}
+class Both(Case):
+    """The case in both forms; `twin` is the network in PyTorch."""
 
-
-class Case:
-    """A network in both forms, and images that it gets right."""
-
-    def __init__(self, config, run, network, count):
-        _, test = data.load(config.data, data_dir=config.data_dir)
-        model, self.params = runs.load(run).network(network, seed=0)
-        self.apply = model.apply
-        z = np.asarray(self.apply(self.params, jnp.asarray(test.images[:2000])).logits)
-        right = np.flatnonzero(z.argmax(-1) == test.labels[: len(z)])[:count]
-        self.set = test._replace(images=test.images[right], labels=test.labels[right])
-        self.mesh = devices.make_mesh(1)
-        twin = Torch(
-            test.num_classes,
-            mean=config.network.mean,
-            std=config.network.std,
-            widths=config.network.widths,
-            patch=config.network.patch,
-        )
-        twin = twin.copy(self.params).eval().requires_grad_(False)
-        self.net = Net(twin)
+    def __init__(self, apply, params, dataset, twin, count=None):
+        super().__init__(apply, params, dataset, count)
+        self.net = Net(twin.eval().requires_grad_(False))
         self.x = images(self.set.images).contiguous()
         self.y = torch.tensor(self.set.labels).long()
-        difference = np.abs(self.net(self.x).numpy() - z[right]).max()
+        difference = np.abs(self.net(self.x).numpy() - self.logits).max()
         if not difference < 1e-4:
             raise AssertionError(f"the two networks differ by {difference:.2g}")
-
-    def attack(self, program, epsilon, seed, batch_size):
-        """[n] bool: whom our component does not fool."""
-        count = len(self.set.labels)
-        broken = sequence.attack(
-            jax.random.key(seed),
-            program,
-            self.params,
-            self.set,
-            left=np.arange(count),
-            epsilon=epsilon,
-            batch_size=batch_size,
-            mesh=self.mesh,
-        )
-        left = np.ones(count, bool)
-        left[broken.indices] = False
-        return left
 
     def published(self, attack):
         """[n] bool: whom their component does not fool."""
@@ -120,11 +75,26 @@ class Case:
         return less
 
 
+def of_run(config, run, network, count):
+    """The case of a network of a run, on images of its test set."""
+    _, test = data.load(config.data, data_dir=config.data_dir)
+    model, params = runs.load(run).network(network, seed=0)
+    twin = Torch(
+        test.num_classes,
+        mean=config.network.mean,
+        std=config.network.std,
+        widths=config.network.widths,
+        patch=config.network.patch,
+    )
+    test = test._replace(images=test.images[:2000], labels=test.labels[:2000])
+    return Both(model.apply, params, test, twin.copy(params), count)
+
+
 def agreement(case, epsilons, seeds, queries):
     classes = case.set.num_classes
     settings = {"steps": FAR, "targets": min(9, classes - 1), "queries": queries}
     for norm, epsilon in epsilons.items() if seeds else ():
-        mine = ours(case.apply, norm, classes, **settings)
+        mine = programs(case.apply, norm, classes, **settings)
         for name in published(case.net, norm, epsilon, seed=0, **settings):
             program = mine[name.partition(",")[0]]
             left = [
@@ -169,7 +139,7 @@ def speed(case, norms, rounds):
     case, classes = case.first(100), case.set.num_classes
     settings = {"steps": NEAR, "targets": 1, "queries": 200}
     for norm in norms:
-        mine = ours(case.apply, norm, classes, **settings)
+        mine = programs(case.apply, norm, classes, **settings)
         theirs = published(case.net, norm, UNFOOLED, seed=0, **settings)
         for name, program in mine.items():
             tasks = [
@@ -240,7 +210,7 @@ def main():
     about = header("pyautoattack")
     config = runpy.run_path(str(options.config))["config"]
     config = dataclasses.replace(config, data_dir=options.data_dir)
-    case = Case(config, options.run, options.network, options.images)
+    case = of_run(config, options.run, options.network, options.images)
     epsilons = {norm: EPSILONS[config.data][norm] for norm in options.norms}
     n = len(case.y)
 

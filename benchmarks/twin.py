@@ -122,6 +122,36 @@ class Torch(nn.Module):
         return self.to(memory_format=torch.channels_last)
 
 
+class Layers(nn.Module):
+    """A network of `conformance`, with the weights that its files have."""
+
+    def __init__(self, layers, weights):
+        super().__init__()
+        self.layers = layers
+        for name, array in weights.items():
+            kernel = torch.tensor(array)
+            turned = {2: (1, 0), 4: (3, 2, 0, 1)}.get(kernel.ndim)
+            self.register_buffer(name, kernel.permute(turned) if turned else kernel)
+
+    def forward(self, x):
+        for number, layer in enumerate(self.layers):
+            if layer == "conv":
+                kernel, bias = self._weights(number)
+                x = nn.functional.conv2d(x, kernel, bias, padding=1)
+            elif layer == "pool":
+                x = nn.functional.avg_pool2d(x, 2)
+            elif layer == "flatten":
+                x = x.permute(0, 2, 3, 1).flatten(1)
+            elif layer == "relu":
+                x = nn.functional.relu(x)
+            else:
+                x = nn.functional.linear(x, *self._weights(number))
+        return x
+
+    def _weights(self, number):
+        return getattr(self, f"kernel{number}"), getattr(self, f"bias{number}")
+
+
 def images(x):
     """[B, H, W, C] of ours as PyTorch's [B, C, H, W], in channels_last."""
     return torch.tensor(np.array(x)).permute(0, 3, 1, 2)

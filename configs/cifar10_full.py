@@ -28,7 +28,7 @@ from nrf.experiments.tables import other_sets
 cifar10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))["config"]
 *_, D_rand, D_det = cifar10.sets
 standard = cifar10.networks["standard"]
-unaugmented = replace(standard, pad=0, flip=False)
+unaugmented = replace(standard, pad=0, flip=False, jitter=0, rotation=0)
 noise = Match(steps=10_000, step_size=0.1, start="noise")
 others = tuple(f"other{i}" for i in range(10))
 

@@ -33,9 +33,13 @@ standard = Training(
     learning_rate=0.1,
     schedule="steps",
     drops=(1 / 3, 2 / 3),
+    nesterov=False,
     pad=4,
     flip=True,
+    jitter=0.25,
+    rotation=2,
 )
+unaugmented = replace(standard, pad=0, flip=False, jitter=0, rotation=0)
 # Mean and standard deviation of the pixels, as the authors' library has them.
 pixels = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 attack = PGD("l2", epsilon=0.5, steps=100, step_size=0.1)
@@ -50,7 +54,7 @@ config = Transfer(
             name,
             network(*pixels),
             on_D=standard,
-            on_D_det=replace(standard, pad=0, flip=False, epochs=200),
+            on_D_det=replace(unaugmented, epochs=200),
         )
         for name, network in {
             "vgg16": VGG16,

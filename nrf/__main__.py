@@ -3,25 +3,29 @@
     nrf run CONFIG --out DIR       an experiment, a study or the theory
     nrf report DIR                 its report again
     nrf compare DIR DIR ...        a table and a page over several runs
+    nrf verify RUN --network NAME  a certificate of a robust accuracy, or its check
     nrf prepare-cifar10            CIFAR-10 for TensorFlow Datasets, without TensorFlow
 
 `python -m nrf` and the files in scripts/ are other doors to the same functions.
 """
 
 import contextlib
+import gc
 import io
+import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Annotated, Any
 
 import tyro
 
 import nrf
-from nrf.config import Experiment, Theory, Transfer, options
+from nrf.config import Experiment, Theory, Transfer, Verify, options
 
 # JAX starts, and other modules are imported, when options are known to be right.
 
@@ -33,6 +37,12 @@ CONFIG is a file, or the name of one that comes with nrf: {configs}.
 
 class _Terminated(KeyboardInterrupt):
     """SIGTERM: as Ctrl-C, with another exit code."""
+
+
+_SIGNALS: dict[int, type[KeyboardInterrupt]] = {
+    signal.SIGINT: KeyboardInterrupt,
+    signal.SIGTERM: _Terminated,
+}
 
 
 def main(args: Sequence[str] | None = None, *, script: str = "") -> int:
@@ -145,7 +155,8 @@ def _module(config: Any) -> ModuleType:
 def _show_plan(parsed: options.Parsed) -> int:
     from nrf import experiments
 
-    print(plan_table(experiments.plan(parsed.config, parsed.out)))
+    steps = experiments.plan(parsed.config, parsed.out, reuse=parsed.flags.reuse)
+    print(plan_table(steps))
     return 0
 
 
@@ -185,17 +196,31 @@ def _stopped(out: Path, command: str, code: int) -> int:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends what is inside as Ctrl-C does, so that files are put in order."""
+    """Ctrl-C and SIGTERM end what is inside in order, so that files are put right."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
 
-    def stop(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Once is enough.
-        raise _Terminated
+    def stop(number: int, frame: FrameType | None) -> None:
+        if _is_collecting(frame):  # Where Python prints an exception and goes on.
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+            return
+        raise _SIGNALS[number]
 
-    before = signal.signal(signal.SIGTERM, stop)
     try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:  # As in the background of a shell.
+                signal.signal(number, stop)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_collecting(frame: FrameType | None) -> bool:
+    """Whether the frame is that of a callback of the garbage collector; JAX has one."""
+    codes = [getattr(callback, "__code__", None) for callback in gc.callbacks]
+    while frame and frame.f_code not in codes:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _report(args: list[str], begin: list[str]) -> int:
@@ -237,6 +262,27 @@ def _compare(args: list[str], begin: list[str]) -> int:
     return 0
 
 
+def _verify(args: list[str], begin: list[str]) -> int:
+    """Writes a certificate, or measures one again: 1 where it does not hold."""
+    named = bool(args) and not args[0].startswith("-")
+    source, rest = (args[0], args[1:]) if named else (None, args)
+    asked = tyro.cli(Verify, prog=f"{shlex.join(begin)} [SOURCE]", args=rest)
+    try:
+        asked.require(source)
+    except ValueError as error:
+        raise options.OptionError(str(error)) from error
+    from nrf import devices
+    from nrf.experiments import subject
+
+    devices.cache_programs()
+    if asked.check:
+        comparison = subject.check(asked, source)
+        print(comparison)
+        return 0 if comparison.holds else 1
+    print(subject.certify(asked, str(source)))
+    return 0
+
+
 def _prepare_cifar10(args: list[str], begin: list[str]) -> int:
     def prepare(data_dir: Path | None = None, archive: Path | None = None) -> Path:
         """Prepares CIFAR-10, about 170 MB, in a minute, and prints its folder.
@@ -262,6 +308,7 @@ _COMMANDS = {
     "run": _run,
     "report": _report,
     "compare": _compare,
+    "verify": _verify,
     "prepare-cifar10": _prepare_cifar10,
 }
 

@@ -18,12 +18,33 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 def cache_programs() -> None:
     """Keeps compiled programs on disk, for the next run: ~/.cache/nrf.
 
-    $JAX_COMPILATION_CACHE_DIR names another folder.
+    $JAX_COMPILATION_CACHE_DIR names another folder. Without it, and without a home,
+    programs are compiled anew in every run.
     """
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", "~/.cache/nrf")
-    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+    folder = os.path.expanduser(folder)
+    if folder.startswith("~"):  # As it was: nobody knows where that is.
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def check_settings() -> None:
+    """Raises ValueError under settings of JAX that would draw other random numbers.
+
+    Other settings change results by rounding only, and manifests record them.
+    """
+    for name, needed, variable in (
+        ("jax_enable_x64", False, "JAX_ENABLE_X64"),
+        ("jax_threefry_partitionable", True, "JAX_THREEFRY_PARTITIONABLE"),
+    ):
+        if (value := getattr(jax.config, name)) != needed:
+            raise ValueError(
+                f"{name} is {value}, with which the same seed means other random "
+                f"numbers; runs need {needed}. Unset ${variable}, or write "
+                f"jax.config.update({name!r}, {needed})."
+            )
 
 
 def make_mesh(count: int | None = None) -> Mesh:
@@ -61,6 +82,8 @@ def fetch(tree: Any) -> Any:
 
 def check_batch(mesh: Mesh, batch_size: int) -> None:
     """Raises ValueError unless the mesh can divide the batch evenly."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     if batch_size % mesh.size:
         raise ValueError(
             f"a batch of {batch_size} cannot be divided over {mesh.size} devices; "

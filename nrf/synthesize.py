@@ -26,6 +26,7 @@ from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.attacks import example_keys
+from nrf.attacks.inputs import check_count
 from nrf.losses import feature_distance, negate
 from nrf.types import (
     Apply,
@@ -38,8 +39,10 @@ from nrf.types import (
     Loss,
     Params,
     check_dataset,
+    check_key,
     check_labels,
     outputs,
+    single,
 )
 
 _BATCH = 500  # Images at once, where nothing else is asked for.
@@ -66,6 +69,7 @@ class Mislabelled(NamedTuple):
 
 def random_targets(key: Key, labels: Labels, num_classes: int) -> Labels:
     """D_rand: uniform over all classes, the true one included (section 3.2)."""
+    check_key(key)
     return jax.random.randint(key, labels.shape, 0, num_classes, jnp.int32)
 
 
@@ -137,8 +141,7 @@ def robustify(
         raise ValueError(f"start must be 'image' or 'noise', got {start!r}.")
     if start == "image" and total < 2:
         raise ValueError(f"starting at another image needs two or more, got {total}.")
-    if not isinstance(copies, int) or copies < 1:
-        raise ValueError(f"copies must be a whole number above 0, got {copies}.")
+    check_count("copies", copies)
     mesh = mesh or devices.make_mesh()
     starts = matching_starts(jax.random.clone(key), dataset.images, start, copies)
     _, key_attack = jax.random.split(key)
@@ -159,14 +162,16 @@ def matching_starts(
     key: Key, images: np.ndarray, start: Literal["image", "noise"], copies: int = 1
 ) -> np.ndarray:
     """[copies * N, H, W, C] where `robustify`, called with this key, starts."""
+    check_key(key)
     key, _ = jax.random.split(key)
     indices = np.arange(copies * len(images)) % len(images)
     if start == "noise":
         shape = (len(indices), *images.shape[1:])
-        noise = 0.5 + jax.random.normal(key, shape) / 20
+        noise = 0.5 + jax.random.normal(key, shape, jnp.float32) / 20
         return np.clip(np.asarray(noise), 0, 1)
     # Uniform over the other N − 1 images: those from i on are moved up by one.
-    others = np.asarray(jax.random.randint(key, indices.shape, 0, len(images) - 1))
+    drawn = jax.random.randint(key, indices.shape, 0, len(images) - 1, jnp.int32)
+    others = np.asarray(drawn)
     return images[others + (others >= indices)]
 
 
@@ -234,8 +239,8 @@ def mislabel(
 
 
 def _checked(dataset: Dataset) -> Dataset:
-    """The data set in NumPy, if its images and labels are valid."""
-    images, labels = np.asarray(dataset.images), np.asarray(dataset.labels)
+    """The data set in NumPy and float32, if its images and labels are valid."""
+    images, labels = single(np.asarray(dataset.images)), np.asarray(dataset.labels)
     dataset = Dataset(images, labels, dataset.names)
     check_dataset(dataset)
     return dataset
@@ -245,8 +250,7 @@ def _batch_size(asked: int | None, total: int, mesh: Mesh) -> int:
     """What is asked for; or as many as there are, up to `_BATCH`."""
     if asked is None:
         return -(-min(_BATCH, total) // mesh.size) * mesh.size
-    if asked < 1:
-        raise ValueError(f"batch_size must be at least 1, got {asked}.")
+    check_count("batch_size", asked)
     return asked
 
 
@@ -259,7 +263,7 @@ def random_push(keys: Keys, x: Images, lengths: jax.Array) -> Images:
     """
 
     def one(key, x, length):
-        direction = jax.random.normal(key, x.shape, x.dtype)
+        direction = jax.random.normal(key, x.shape, jnp.float32).astype(x.dtype)
 
         def moved(scale):
             return jnp.clip(x + scale * direction, 0, 1)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+KEYS = "threefry2x32"  # The kind of all keys, whatever JAX's default is.
 Key = jax.Array  # A typed key from `jax.random.key`; its receiver consumes it.
 # [B] one key per example, folded from the example's index in its data set, so that no
 # result depends on batch size or on the number of devices.
@@ -89,9 +90,12 @@ def outputs(apply: Callable[[Params, Images], Any]) -> Apply:
 
 
 def as_output(made: Any, x: Images) -> Output:
-    """What a network returned for x as an `Output`; errors are those of `outputs`."""
+    """What a network returned for x as an `Output`; errors are those of `outputs`.
+
+    Half precision ends here: losses of logits, and distances of features, need more.
+    """
     if isinstance(made, Output):
-        return made
+        return jax.tree.map(single, made)
     if not isinstance(made, jax.Array):
         raise ValueError(
             "a network must return logits [B, K] or an Output(logits, features), "
@@ -103,12 +107,38 @@ def as_output(made: Any, x: Images) -> Output:
             f"a network must return logits [B, K] for its {len(x)} images, got "
             f"shape {made.shape}."
         )
+    made = single(made)
     return Output(made, made)
+
+
+def single(a: Any) -> Any:
+    """The array `a` in float32, if it has fewer bits than that; else as it is."""
+    if jnp.issubdtype(a.dtype, jnp.floating) and jnp.finfo(a.dtype).bits < 32:
+        return a.astype(jnp.float32)
+    return a
 
 
 def is_traced(x: Any) -> bool:
     """Whether `x` has no value yet: it is an argument of a function under `jax.jit`."""
     return isinstance(x, jax.core.Tracer)
+
+
+def check_key(key: Any) -> None:
+    """Raises ValueError unless `key`, one or many, is typed and of JAX's first kind.
+
+    Other kinds draw numbers that depend on what is drawn beside them: on the batch.
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise ValueError(
+            f"keys must be typed, got {key.dtype} {key.shape}; write "
+            "jax.random.key(seed), not jax.random.PRNGKey(seed)."
+        )
+    kind = str(jax.random.key_impl(key))
+    if kind != KEYS:
+        raise ValueError(
+            f"keys must be of the kind {KEYS}, got {kind}, whose numbers depend on the "
+            f'batch; write jax.random.key(seed, impl="{KEYS}").'
+        )
 
 
 def check_images(x: Any) -> None:

@@ -315,8 +315,8 @@ class PromisesTest(parameterized.TestCase):
 
     def test_the_judge_chooses_among_the_visited_images(self):
         def judged(params, x, y):
-            values = self.loss(params, x, y)
-            return values, -values
+            same = jnp.all(x == self.x, (1, 2, 3))
+            return self.loss(params, x, y), jnp.where(same, 1.0, -1.0)
 
         x_adv = self.run_attack(attacks.l2(0.7), loss=judged)
         # Without a random start x is visited, and the walk goes up from it.
@@ -364,7 +364,7 @@ class PromisesTest(parameterized.TestCase):
 
     def test_the_loss_is_traced_once_for_all_steps(self):
         self.addCleanup(chex.clear_trace_counter)  # It counts by the name of `loss`.
-        traced = chex.assert_max_traces(self.loss, n=1)
+        traced = chex.assert_max_traces(lambda *given: self.loss(*given), n=1)
         attack = attacks.apgd(traced, attacks.l2(0.5), steps=30)
         jax.jit(attack)(keys(8), self.params, self.x, self.y)
 

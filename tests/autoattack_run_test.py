@@ -13,6 +13,7 @@ from helpers import AUTOATTACK, tiny
 from nrf import data, runs
 from nrf.config import AutoAttack, Work
 from nrf.evaluate import Evidence
+from nrf.evaluate.statistics import unpack
 from nrf.experiments import main, plan
 from nrf.runs import store
 
@@ -53,6 +54,7 @@ class RunTest(parameterized.TestCase):
             self.assertLessEqual(np.linalg.norm(moved, axis=1).max(), 0.5 + 1e-5)
             right = np.asarray(network(images).argmax(-1)) == self.labels
             self.assertEqual(entry["withstood"]["square"], right.sum())
+            np.testing.assert_array_equal(unpack(entry["right"], 30), right)
             clean = np.asarray(network(self.images).argmax(-1)) == self.labels
             self.assertEqual(entry["withstood"]["clean"], clean.sum())
             for seen in entry["evidence"].values():
@@ -68,6 +70,10 @@ class RunTest(parameterized.TestCase):
                 self.assertIsNotNone(getattr(seen, checked))
             # Whom AutoAttack leaves has withstood PGD, or is what only PGD fools.
             left = entry["withstood"]["square"]
+            right = unpack(entry["pgd_right"], 30)
+            self.assertEqual(right.sum(), seen.withstood)
+            lost = right & ~unpack(entry["right"], 30)
+            self.assertGreaterEqual(seen.lost_to_other, lost.sum())
             self.assertGreaterEqual(seen.lost_to_other, seen.withstood - left)
 
     def test_evidence_of_autoattack(self):

@@ -2,7 +2,6 @@ import functools
 import hashlib
 import http.server
 import io
-import os
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import PIL.Image
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
-from nrf import data
+from nrf import data, folders
 from nrf.data import cifar10
 
 # Four examples in each of the archive's files: a label, then red, green, blue planes.
@@ -157,18 +156,16 @@ class PrepareTest(parameterized.TestCase):
         self.check(cifar10.prepare(self.data_dir, self.archive))
 
     def test_what_a_killed_preparation_left_is_removed(self):
-        gone = subprocess.Popen(["true"])
-        gone.wait()
-        left = self.data_dir / f".nrf-cifar10-{gone.pid}"
+        left = self.data_dir / f".cifar10.tmp-{folders.host()}-{'0' * 16}"
         (left / "cifar10" / "incomplete").mkdir(parents=True)
         (left / "cifar-10-binary.tar.gz").write_bytes(b"partial")
         self.check(cifar10.prepare(self.data_dir, self.archive))
 
     def test_what_another_preparation_writes_is_kept(self):
-        theirs = self.data_dir / f".nrf-cifar10-{os.getppid()}"
-        theirs.mkdir(parents=True)
-        cifar10.prepare(self.data_dir, self.archive)
-        self.assertTrue(theirs.exists())
+        self.data_dir.mkdir()
+        with folders.temporary(self.data_dir / "cifar10") as theirs:
+            cifar10.prepare(self.data_dir, self.archive)
+            self.assertTrue(theirs.exists())
 
     @parameterized.parameters("data", "data/below")
     def test_folder_that_is_a_file(self, name):

@@ -2,7 +2,11 @@
 
 import contextlib
 import errno
+import gc
 import io
+import os
+import signal
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,3 +62,29 @@ class WordsTest(parameterized.TestCase):
         )
         self.assertEqual(command.in_words(OSError("b is full")), "b is full")
         self.assertEqual(command.in_words(ValueError()), "ValueError")
+
+
+class StopTest(parameterized.TestCase):
+    @parameterized.parameters(signal.SIGINT, signal.SIGTERM)
+    def test_is_not_lost_in_a_callback_of_the_garbage_collector(self, number):
+        """JAX has one, and Python goes on after exceptions there."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+        sent = []
+
+        def collecting(phase, info):
+            if not sent:
+                sent.append(phase)
+                os.kill(os.getpid(), number)
+                sum(range(100))  # Python looks for signals between its steps.
+
+        with self.assertRaises(KeyboardInterrupt) as raised, command._terminable():
+            # Not before: the collector may come at any time.
+            gc.callbacks.append(collecting)
+            self.addCleanup(gc.callbacks.remove, collecting)
+            gc.collect()
+            time.sleep(5)
+        terminated = isinstance(raised.exception, command._Terminated)
+        self.assertEqual(terminated, number == signal.SIGTERM)
+        self.assertEqual(sent, ["start"])
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.default_int_handler)

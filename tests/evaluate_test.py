@@ -98,6 +98,33 @@ class ScoreTest(parameterized.TestCase):
         )
         np.testing.assert_array_equal(classes, np.zeros(10))
 
+    @parameterized.parameters(0, 1)
+    def test_an_answer_of_nan_is_wrong_whatever_the_label(self, label):
+        def broken(params, x):
+            logits = apply(params, x).logits
+            return jnp.where(x[:, 0, 0] > 0.8, jnp.nan, logits)
+
+        data = ladder()._replace(labels=np.full(10, label, np.int32))
+        # Pixels are 0.525, 0.575, .. 0.975: the last four are not answered.
+        known = {0: 0, 1: 6}[label]
+        with jax.debug_nans(False):
+            self.assertEqual(
+                score(evaluate.make_correct(broken), data), Score(known, 10)
+            )
+            answers = evaluate.predictions(
+                evaluate.make_predict(broken),
+                jnp.float32(1),
+                data.images,
+                batch_size=10,
+                mesh=devices.make_mesh(1),
+            )
+            programs = evaluate.sequence.make_programs(broken, [])
+            result = evaluate.sequence.run(
+                KEY, programs, jnp.float32(1), data, epsilon=0.1, batch_size=8
+            )
+        np.testing.assert_array_equal(answers, [1] * 6 + [-1] * 4)
+        np.testing.assert_array_equal(result.broken_by < 0, answers == label)
+
     @parameterized.parameters(
         (lambda z: z[:, :1], r"at least 2 classes .* got shape \(5, 1\)"),
         (lambda z: z[:1], r"for its 5 images, got shape \(1, 2\)"),

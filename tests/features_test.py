@@ -62,16 +62,16 @@ CNN = models.Small((0.5,), (0.3,), widths=(6, 8)).build(3)
 
 class LabelsTest(parameterized.TestCase):
     def test_two_classes_are_one_column(self):
-        y = features.one_against_rest(np.array([0, 1, 1]), 2)
-        np.testing.assert_array_equal(y, [[-1], [1], [1]])
+        y = features.one_against_rest(np.array([0, 1, 1, 1, 0, 0]), 2)
+        np.testing.assert_array_equal(y, [[-1], [1], [1], [1], [-1], [-1]])
 
     def test_more_classes_are_one_against_the_rest(self):
-        y = features.one_against_rest(np.array([2, 0, 1, 0]), 3)
+        y = features.one_against_rest(np.array([2, 0, 1, 0] * 3), 3)
         expected = [[-1, -1, 1], [1, -1, -1], [-1, 1, -1], [1, -1, -1]]
-        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(y, expected * 3)
 
     @parameterized.parameters(
-        ([0, 2, 2], 4, "no example is of class 1, 3;"),
+        ([0, 0, 0, 2, 2, 2, 3, 3], 4, "fewer than 3 examples of class 1, 3;"),
         ([0, 3], 3, r"labels must be in 0 \.\. 2"),
         ([0, 0], 1, "two classes or more"),
     )
@@ -105,17 +105,15 @@ class EstimateTest(parameterized.TestCase):
         )
 
     def test_expectations_by_hand(self):
-        values = np.array([[1.0], [2], [3], [6]], np.float32)
-        y = np.array([[-1], [-1], [-1], [1]], np.float32)
+        values = np.array([[1.0], [1], [3], [3], [6], [6], [6]], np.float32)
+        y = np.array([[-1]] * 4 + [[1]] * 3, np.float32)
         rho, _ = features.rho(values, y)
-        # Means 2 and 6 of the sides: 4; variance half of 4 + 2 / 3, and half of 4.
-        np.testing.assert_allclose(rho.value, 2 / np.sqrt(4 + 1 / 3), rtol=1e-6)
+        # Means 2 and 6 of the sides: 4; variance half of 4 + 1, and half of 4.
+        np.testing.assert_allclose(rho.value, 2 / np.sqrt(4.5), rtol=1e-6)
         extremes = Extremes(values - 1, values + 2)
         ones = np.ones((1, 1), np.float32)
         gamma = features.gamma(values, extremes, y, ones)
-        np.testing.assert_allclose(
-            gamma.value, (2 - 1.5) / np.sqrt(4 + 1 / 3), rtol=1e-5
-        )
+        np.testing.assert_allclose(gamma.value, (2 - 1.5) / np.sqrt(4.5), rtol=1e-5)
 
     def test_a_negative_correlation_is_of_the_negated_feature(self):
         values = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
@@ -181,9 +179,9 @@ class EstimateTest(parameterized.TestCase):
     @parameterized.parameters(
         (lambda v, y: (v[:, 0], y), r"features must be \[N, D\]"),
         (lambda v, y: (v, y[:4]), r"got \(6, 9\) and \(4, 1\)"),
-        (lambda v, y: (v[:1], y[:1]), "N at least 2"),
+        (lambda v, y: (v[:5], y[:5]), "3 of each sign at least, .* column 0"),
         (lambda v, y: (v, y / 2 + 0.5), "y must be −1 or \\+1"),
-        (lambda v, y: (v, jnp.abs(y)), "one sign only in column 0"),
+        (lambda v, y: (v, jnp.abs(y)), "3 of each sign at least, .* column 0"),
         (lambda v, y: (v.at[2, 1].set(jnp.inf), y), "must be finite"),
         (lambda v, y: (v.at[:, 1:3].set(0.7), y), "feature 1, 2 of 9 has zero var"),
         (lambda v, y: (0 * v, y), r"6, 7, … \(9 in all\) of 9"),
@@ -600,8 +598,10 @@ class MeasureTest(parameterized.TestCase):
         np.testing.assert_allclose(found.rho, expected, atol=1e-5)
         np.testing.assert_array_equal(found.sign, sign)
         # Nothing moves at a radius of 0.
-        np.testing.assert_allclose(found.gamma_attacked, expected, atol=1e-5)
-        np.testing.assert_allclose(found.gamma_certified, expected, atol=1e-5)
+        still = features.gamma(values, Extremes(values, values), y, sign)
+        np.testing.assert_allclose(still.value, expected.value, atol=1e-5)
+        np.testing.assert_allclose(found.gamma_attacked, still, atol=1e-4)
+        np.testing.assert_allclose(found.gamma_certified, still, atol=1e-4)
         self.assertEqual(set(found.verdict.ravel()), {0})
 
     @parameterized.parameters(
@@ -619,7 +619,7 @@ class MeasureTest(parameterized.TestCase):
     def test_refuses_a_class_without_examples(self):
         data = self.dataset()
         data = data._replace(labels=np.minimum(data.labels, 1))
-        with self.assertRaisesRegex(ValueError, "no example is of class 2"):
+        with self.assertRaisesRegex(ValueError, "fewer than 3 examples of class 2"):
             self.measure(data, shaken(MLP, data.images))
 
     @parameterized.parameters((3, "abc", "abc"), (2, "ab", "b"))

@@ -73,6 +73,35 @@ class FormatsTest(parameterized.TestCase):
         ):
             self.twice(value)
 
+    @parameterized.parameters(
+        (np.nan, "nan"), (np.inf, "inf"), (-0.5, "-0.5"), (255, "")
+    )
+    def test_pixels_that_are_none_are_refused(self, pixel, words):
+        value = constructed()
+        value.images[7, 1, 2, 0] = pixel
+        with self.assertRaisesRegex(
+            ValueError, rf"step can not be saved: .* lie in \[0, 1\], got .*{words}"
+        ):
+            self.twice(value)
+        self.assertFalse(self.path.exists())
+
+    @parameterized.parameters("labels", "original_labels")
+    def test_labels_that_are_no_classes_are_refused(self, name):
+        for label in (4, -1):
+            value = constructed()
+            getattr(value, name)[3] = label
+            with self.assertRaisesRegex(ValueError, "labels must be in 0 .. 3 for 4"):
+                self.twice(value)
+
+    def test_nan_is_never_saved_as_a_network_or_an_array(self):
+        weights = np.array([1, np.nan, np.nan], np.float32)
+        for value, words in (
+            (Trained({"a": {"b": weights}}, []), r"params\['a'\]\['b'\] has NaN in 2 "),
+            ({"a": weights}, "step can not be saved: a has NaN in 2 places"),
+        ):
+            with self.assertRaisesRegex(ValueError, words):
+                self.twice(value)
+
     @parameterized.parameters("labels", "original_labels", "indices")
     def test_columns_of_other_lengths_are_refused(self, name):
         for column in (np.zeros(22, int), np.zeros(23, float)):

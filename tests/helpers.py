@@ -5,9 +5,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import jax.numpy as jnp
+
 from nrf.config import (
     PGD,
     AutoAttack,
+    Closeness,
     Controls,
     Evaluation,
     Experiment,
@@ -16,6 +19,7 @@ from nrf.config import (
     Learner,
     Plane,
     Set,
+    Student,
     Tables,
     Training,
     Transfer,
@@ -23,7 +27,7 @@ from nrf.config import (
 )
 from nrf.experiments import Match, Mislabel
 from nrf.experiments.controls import Isolate, Mistakes, RandomPush
-from nrf.models import MLP, ResNet18, Small
+from nrf.models import MLP, Linear, ResNet18, Small
 from nrf.runs import Progress
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +35,7 @@ TRAINING = Training(epochs=2, batch_size=20, learning_rate=0.05)
 SHORT = Training(epochs=1, batch_size=4, learning_rate=1e-4)
 PUSH = PGD("l2", 1.0, steps=3, step_size=0.5)
 FEATURES = Features("l2", 0.5, images=110, steps=2)
+CLOSENESS = Closeness(images=30, matched=8, steps=40)
 AUTOATTACK = AutoAttack(images=30, steps=3, targets=2, queries=5)
 # Of `tiny`, in their order.
 STEPS = (
@@ -78,6 +83,15 @@ def tiny(**changes) -> Experiment:
         ),
     )
     return Experiment(**{**settings, **changes})
+
+
+def students() -> dict[str, Student]:
+    """Learners of two other kinds, beside `tiny`."""
+    pixels = (0.3,), (0.38,)
+    return {
+        "mlp": Student(MLP(*pixels, widths=(6,)), TRAINING),
+        "linear": Student(Linear(*pixels), replace(TRAINING, weight_decay=0.01)),
+    }
 
 
 def tables() -> Tables:
@@ -188,3 +202,10 @@ def check_planned(test, planned, heard: Recorder) -> None:
     for one in {*examples} - {"seed0/on_D_errors"}:
         test.assertEqual(examples[one], heard.begun[one], one)
         test.assertEqual(heard.advanced[one], heard.begun[one] or 0, one)
+
+
+def higher(best, x, values):
+    """The images of x, and their values, where these exceed those of `best`."""
+    images, most = best
+    chosen = (values > most)[:, None, None, None]
+    return jnp.where(chosen, x, images), jnp.maximum(values, most)

@@ -191,12 +191,12 @@ class OptionsTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, r"one value for .* got shape \(\)"):
             attack(jax.random.key(3), WEIGHTS, images(), labels())
 
-    def test_pgd_chooses_by_the_second_of_two_values(self):
+    def test_pgd_chooses_by_success_and_then_by_the_loss(self):
         def first_pixel(apply):
             return lambda params, x, y: x[:, 0, 0, 0]
 
         def other_pixel(apply):
-            return lambda params, x, y: -x[:, 0, 0, 0]
+            return lambda params, x, y: 0.55 - x[:, 0, 0, 0]
 
         x = jnp.full((6, 2, 2, 3), 0.5)
         for judge, expected in ((first_pixel, 0.7), (other_pixel, 0.5)):

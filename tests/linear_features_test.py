@@ -204,13 +204,13 @@ class PlaneTest(parameterized.TestCase):
         self.assertAlmostEqual(end["test"]["rho"], best, delta=0.06)
 
     def test_planted_directions_are_told_apart(self):
-        found = features.plane(*planted.load(), classes=(0, 1), epsilon=0.15)
+        found = features.plane(*planted.load(4000), classes=(0, 1), epsilon=0.15)
         words = [point["verdict"] for point in found["directions"]]
         expected = ["robustly useful", *["not useful"] * 62, "useful, not robust"]
         self.assertEqual(words, expected)
         mean, variance = planted.moments()
         _, c = np.linalg.eigh(np.diag(variance) + np.outer(mean, mean))
-        train = planted.load()[0]
+        train = planted.load(4000)[0]
         a = features.principal(train.images, 2 * train.labels - 1).a
         # Shade and chessboard go together, by the label: directions are a little of
         # both.
@@ -238,7 +238,7 @@ class PlaneTest(parameterized.TestCase):
         )
 
     def test_what_fits_noise_is_not_called_useful(self):
-        train, test = planted.load()
+        train, test = planted.load(4000)
         generator = np.random.default_rng(0)
         train = first(train, 200)._replace(labels=generator.permutation(200) % 2)
         test = test._replace(labels=generator.permutation(4000) % 2)
@@ -271,7 +271,11 @@ class PlaneTest(parameterized.TestCase):
         )
         self.assertEqual(found.pop("classes"), ["below", "above"])
         self.assertEqual(plain.pop("classes"), list(planted.NAMES))
-        self.assertEqual(found, plain)
+        # Sums over the images are in another order.
+        leaves = map(jax.tree.leaves, (found, plain))
+        for one, other in zip(*leaves, strict=True):
+            same = self.assertEqual if isinstance(one, str) else self.assertAlmostEqual
+            same(one, other)
 
     def test_constructions_that_are_not_possible(self):
         data = planted.load(300)
@@ -329,7 +333,7 @@ SHADE, CHECKER = np.float32(planted.basis()[:2])
 @functools.cache
 def pushed(feature, seed=0):
     """Planted images pushed along a feature towards random labels; these labels."""
-    data = planted.load()[0]
+    data = planted.load(4000)[0]
     labels = np.random.default_rng(seed).permutation(4000).astype(np.int32) % 2
     a = (SHADE, CHECKER)[feature].reshape(8, 8, 1)
     x = data.images + 0.1 * (2 * labels - 1)[:, None, None, None] * a
@@ -342,7 +346,7 @@ class LeakageTest(parameterized.TestCase):
         return features.leakage(KEY, a, *self.given(made), **options)
 
     def given(self, made):
-        train, test = planted.load()
+        train, test = planted.load(4000)
         return train, made, test
 
     @parameterized.parameters("l2", "linf")
@@ -350,7 +354,7 @@ class LeakageTest(parameterized.TestCase):
         a, g = np.stack([SHADE, -CHECKER]), answers.gaussian()
         epsilon = 0.15 if norm == "l2" else 0.15 / 8
         robust, gammas = features.robustly_useful(
-            a, planted.load()[0], norm=norm, epsilon=epsilon
+            a, planted.load(4000)[0], norm=norm, epsilon=epsilon
         )
         np.testing.assert_array_equal(robust, [True, False])
         # In ℓ∞ these two are as in ℓ2 at 8 times the radius: pixels are ±1/8.
@@ -377,13 +381,13 @@ class LeakageTest(parameterized.TestCase):
         self.assertGreater(both["D_rand"]["correct"], 0.7 * 4000)
 
     def test_labels_against_the_features_are_below_chance(self):
-        train = planted.load()[0]
+        train = planted.load(4000)[0]
         against = train._replace(labels=1 - train.labels)
         found = self.leakage(SHADE[None], {"D_det": against})
         self.assertLess(found["D_det"]["correct"], 0.15 * 4000)
 
     def test_labels_without_meaning_are_at_chance_as_shuffled_ones(self):
-        train, test = planted.load()
+        train, test = planted.load(4000)
         generator = np.random.default_rng(0)
         labels = generator.integers(0, 2, 4000).astype(np.int32)
         a = generator.normal(size=(6, 64)).astype(np.float32) + SHADE[None]

@@ -19,7 +19,9 @@ import tensorflow_datasets as tfds
 from absl.testing import parameterized
 from helpers import tiny
 
+from nrf import data, runs
 from nrf.config import Training, Work
+from nrf.evaluate.statistics import unpack
 from nrf.experiments import main, plan
 from nrf.runs import store
 
@@ -54,6 +56,22 @@ class ExperimentTest(parameterized.TestCase):
             on = row["network"].removeprefix("on_")
             on_D = row["network"] in ("standard", "robust")
             self.assertEqual(row["trained_on"], "D" if on_D else on)
+
+    def test_rows_say_which_images_are_right(self):
+        _, test = data.load("digits", train_examples=60, test_examples=120)
+        for network in ("standard", "on_D_R"):
+            clean, attacked = (
+                unpack(row["right"], 120)
+                for row in self.results["rows"]
+                if (row["network"], row["seed"]) == (network, 3)
+            )
+            predicted = runs.load(self.out).network(network, seed=3)(test.images)
+            expected = np.asarray(predicted.argmax(-1)) == test.labels
+            np.testing.assert_array_equal(clean, expected)
+            # What withstands an attack is right without it.
+            self.assertFalse((attacked & ~clean).any())
+        for row in self.results["rows"]:
+            self.assertEqual(unpack(row["right"], 120).sum(), row["correct"])
 
     def test_networks_and_sets_are_told_in_the_order_of_the_config(self):
         names = [entry["name"] for entry in self.results["networks"]]

@@ -5,6 +5,11 @@ import html.parser
 import math
 import re
 
+import numpy as np
+
+from nrf.evaluate import Evidence
+from nrf.evaluate.statistics import pack
+
 
 class Page(html.parser.HTMLParser):
     """The elements of a page in their order; raises ValueError if one is not closed."""
@@ -78,6 +83,12 @@ MATCH = {"steps": 1000, "step_size": 0.1, "start": "image", "identity_relu": Fal
 ATTACK = {"norm": "l2", "epsilon": 0.5, "steps": 100, "step_size": 0.1}
 
 
+def counted(correct, total=500):
+    """So many right images: the first ones, as if the others were the hard ones."""
+    right = pack(np.arange(total) < correct)
+    return {"correct": correct, "total": total, "right": right}
+
+
 def fake_row(network, trained_on, correct, training="standard", **more):
     """A row of results: without attack, of seed 0 and the test set, unless said."""
     epsilon = more.get("epsilon", 0.0)
@@ -85,8 +96,46 @@ def fake_row(network, trained_on, correct, training="standard", **more):
         **dict(network=network, trained_on=trained_on, training=training, seed=0),
         **dict(tested_on="test", epsilon=0.0, steps=100 if epsilon else 0),
         **dict(attack="pgd" if epsilon else "none", norm="l2" if epsilon else None),
-        **dict(correct=correct, total=500),
+        **counted(correct, more.get("total", 500)),
         **more,
+    }
+
+
+def fake_evidence(correct, withstood, total=500, **changes):
+    """That of a sound attack of radius 0.5, all of whose checks were made."""
+    return {
+        **{name: Evidence._field_defaults.get(name, 0) for name in Evidence._fields},
+        **dict(norm="l2", epsilon=0.5, total=total, correct=correct),
+        **dict(withstood=withstood, chance=0.1, commonest=0.1, crossings=2.5),
+        **dict(largest=0.4999, rounding=1e-5, large_epsilon=4.0, large_withstood=0),
+        **dict(lost_to_more_steps=0, lost_to_other=0, planted=64, found=64),
+        **dict(shattered=0, reversed=0, replaced=0),
+        **changes,
+    }
+
+
+def fake_autoattack(network, seed, counts, total=1000, only_blind=0, **evidence):
+    """An entry of AutoAttack: `counts` are right, left by APGD-CE, and by all of it.
+
+    PGD leaves seven images more than APGD-CE; `evidence` changes that of PGD.
+    """
+    clean, first, last = counts
+    seen = fake_evidence(clean, first + 7, total, **evidence)
+    strongest = fake_evidence(
+        clean,
+        last,
+        total,
+        largest=0.4998,
+        only_blind=only_blind,
+        **dict(lost_to_other=None, lost_to_more_steps=None, large_withstood=None),
+    )
+    withstood = {"clean": clean, "apgd-ce": first}
+    return {
+        **dict(network=network, seed=seed, norm="l2", epsilon=0.5, total=total),
+        "evidence": {"pgd": seen, "autoattack": strongest},
+        "withstood": withstood | dict.fromkeys(("apgd-t", "fab-t", "square"), last),
+        "right": counted(last, total)["right"],
+        "pgd_right": counted(first + 7, total)["right"],
     }
 
 
@@ -182,3 +231,21 @@ def fake_results(
         "history": history,
         "rows": rows,
     }
+
+
+def with_accuracy(results, trained_on, accuracy, attack, epsilon=None):
+    """The same results, with another accuracy of one network, at one radius or all."""
+    rows = [
+        {**row, **counted(round(accuracy * row["total"]), row["total"])}
+        if (row["trained_on"], row["attack"]) == (trained_on, attack)
+        and epsilon in (None, row["epsilon"])
+        else row
+        for row in results["rows"]
+    ]
+    return {**results, "rows": rows}
+
+
+def without_plots(results, attacks=("none",)):
+    """A page of these is quick to make: plots are what takes the time."""
+    rows = [row for row in results["rows"] if row["attack"] in attacks]
+    return {**results, "rows": rows, "history": {}}

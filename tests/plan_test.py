@@ -3,6 +3,7 @@
 import runpy
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import helpers
@@ -52,6 +53,15 @@ class PlanTest(parameterized.TestCase):
         config = tiny(seeds=(0, 1))
         with tempfile.TemporaryDirectory() as out:
             main.run(tiny(), out)
+            self.check_reuse(Path(out))
+            self.check_refusal(Path(out))
+            # Scores of a new radius are made beside the old ones.
+            radii = replace(tiny().evaluation, epsilons=(0.25, 0.5))
+            left = [
+                one.step for one in plan(tiny(evaluation=radii), out) if not one.done
+            ]
+            new = [n.replace("0.5", "0.25") for n in helpers.STEPS if "0.5" in n]
+            self.assertEqual(left, [f"seed0/{name}" for name in new])
             shutil.rmtree(Path(out) / "seed0" / "on_D_R")
             planned = plan(config, out)
         done = [one.step for one in planned if not one.done]
@@ -59,12 +69,42 @@ class PlanTest(parameterized.TestCase):
             done, ["seed0/on_D_R", *(f"seed1/{name}" for name in helpers.STEPS)]
         )
 
+    def check_reuse(self, out):
+        """What another run has of the same is done; what follows from it, too."""
+        other = out / "other"
+        D_R, *others = tiny().sets
+        changed = replace(D_R, recipe=replace(D_R.recipe, steps=4))
+        planned = plan(tiny(sets=(changed, *others)), other, reuse=[out])
+        left = [one.step for one in planned if not one.done]
+        names = "D_R", "on_D_R", "score_on_D_R_clean", "score_on_D_R_l2_0.5"
+        self.assertEqual(left, [f"seed0/{name}" for name in names])
+        self.assertFalse(other.exists())
+
+    def check_refusal(self, out):
+        """Other settings are refused before any work, by the run as by its plan."""
+        D_R, *others = tiny().sets
+        changed = replace(D_R, recipe=replace(D_R.recipe, steps=4))
+        config = tiny(sets=(changed, *others), seeds=(1, 0))
+        for door in (main.run, plan):
+            words = "seed0/D_R was made with recipe.steps=3; this run asks for 4"
+            with self.assertRaisesRegex(ValueError, words):
+                door(config, out)
+            self.assertFalse((out / "seed1").exists())
+
+    def test_refuses_another_kind_of_run_for_the_theory(self):
+        with tempfile.TemporaryDirectory() as out:
+            (Path(out) / "results.json").write_text("{}")
+            with self.assertRaisesRegex(ValueError, "holds another kind of run"):
+                plan(GAUSSIAN, out)
+
     @parameterized.named_parameters(
         ("main", dict(networks={"standard": Training(1, 61, 0.1)}, sets=()), "61"),
         ("data", dict(data="digit"), "digit"),
     )
     def test_refuses_what_the_run_refuses(self, changes, message):
         with tempfile.TemporaryDirectory() as out:
-            with self.assertRaisesRegex(ValueError, message):
-                plan(tiny(**changes), out)
-            self.assertEmpty(list(Path(out).rglob("*")))
+            out = Path(out) / "run"
+            for door in (plan, main.run):
+                with self.assertRaisesRegex(ValueError, message):
+                    door(tiny(**changes), out)
+            self.assertFalse(out.exists())

@@ -112,6 +112,20 @@ class OriginTest(parameterized.TestCase):
         self.assertEqual(versions["jax"], jax.__version__)
         self.assertContainsSubset({"python", "flax", "tensorflow-datasets"}, versions)
 
+    def test_settings_that_numbers_depend_on(self):
+        with (
+            jax.default_matmul_precision("highest"),
+            mock.patch.dict(os.environ, XLA_FLAGS="--xla_x=1"),
+        ):
+            said = provenance.origin()["settings"]
+        self.assertEqual(said["jax_default_matmul_precision"], "highest")
+        self.assertEqual(said["XLA_FLAGS"], "--xla_x=1")
+        self.assertEqual(said["jax_numpy_dtype_promotion"], "strict")
+        self.assertIs(said["jax_enable_x64"], False)
+        # They are those of now, not of the first call.
+        now = provenance.origin()["settings"]
+        self.assertNotEqual(now["jax_default_matmul_precision"], "highest")
+
     def test_commit_of_this_code(self):
         def git(*arguments):
             return subprocess.run(

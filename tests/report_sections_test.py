@@ -11,10 +11,10 @@ from pages import CIFAR, fake_network, fake_results, fake_row, fake_set
 from nrf import features as nrf_features
 from nrf import report
 from nrf.data import planted
-from nrf.evaluate import Evidence
 from nrf.report import autoattack, controls, features, linear, tables
-from nrf.report.claims import NOT_MEASURED, NOT_SHOWN, SHOWN
-from nrf.report.results import by_network, measures
+from nrf.report.claims import NOT_SHOWN, SHOWN
+from nrf.report.results import by_network
+from nrf.report.strongest import measures
 
 SEEDS = (0, 1, 2)
 
@@ -109,9 +109,31 @@ class TablesTest(parameterized.TestCase):
             words(tables.section(self.results(**data)))
             for data in ({}, {"data": "cifar10", "classes": CIFAR})
         )
-        for printed in ("63.3 %", "65.5 %", "48.27 %", "77.33 %", "62.49 %"):
+        for printed in ("63.3 %", "65.5 %", "paper, ε = 0.25", "77.33 %", "62.49 %"):
             self.assertIn(printed, cifar)
             self.assertNotIn(printed, digits)
+
+    @parameterized.parameters(
+        ((100, 240), "−33.6 points (seeds [−34.1, −33.1], images", True),
+        ((268, 269), "+0.0 points (seeds [−0.5, 0.5], images", False),
+    )
+    def test_what_contradicts_the_paper_is_said(self, counts, said, contradicts):
+        results, (noise, on_test) = self.results(), counts
+        for row in results["tables"]:
+            place = row["network"], row["tested_on"]
+            if row["epsilon"] and place == ("on_D_R_noise", "test"):
+                row.update(pages.counted(noise))
+            if place == ("on_D_R", "D_R_test"):
+                row.update(pages.counted(on_test))
+        page = words(tables.section(results))
+        self.assertIn("48.27 and 48.2 % at ε = 0.25. Here, at ε = 0.5, D R made", page)
+        self.assertIn(f"has {said}", page)
+        less = "made from noise, D R is less robust"
+        self.assertEqual(less in page, contradicts)
+        self.assertEqual("No difference is shown" in page, not contradicts)
+        order = "Here it does not, which contradicts the paper: 77.2, 48.0 and 53.6 %"
+        self.assertEqual(order in page, contradicts)
+        self.assertEqual("Here it does too: 77.2, 53.8 and" in page, not contradicts)
 
     def test_parts_are_there_by_themselves(self):
         results = self.results()
@@ -237,33 +259,14 @@ class ControlsTest(parameterized.TestCase):
 
 
 class AutoAttackTest(parameterized.TestCase):
-    def entry(self, network, seed, withstood, only_blind=0, **evidence):
-        total = 1000
-        counts = dict(zip(("clean", "apgd-ce", "apgd-t"), withstood, strict=False))
-        seen = {
-            **dict.fromkeys(Evidence._fields, 0),
-            **dict(norm="l2", epsilon=0.5, total=total, correct=withstood[0]),
-            **dict(withstood=withstood[1] + 7, chance=0.1, commonest=0.1),
-            **dict(largest=0.4999, rounding=1e-5, crossings=2.5, large_epsilon=4.0),
-            **evidence,
-        }
-        strongest = {
-            **seen,
-            **dict(withstood=withstood[2], largest=0.4998, only_blind=only_blind),
-            **dict(lost_to_other=None, lost_to_more_steps=None, large_withstood=None),
-        }
-        return {
-            **dict(network=network, seed=seed, norm="l2", epsilon=0.5, total=total),
-            "evidence": {"pgd": seen, "autoattack": strongest},
-            "withstood": {**counts, "fab-t": withstood[2], "square": withstood[2]},
-        }
-
     def results(self, d_r=(977, 550, 532), data="digits", **evidence):
         classes = {"classes": CIFAR} if data == "cifar10" else {}
         results = fake_results(data=data, **classes)
         results["config"]["autoattack"] = {"steps": 100, "queries": 5000}
         results["autoattack"] = [
-            self.entry(name, seed, counts, **(evidence if name == "on_D_R" else {}))
+            pages.fake_autoattack(
+                name, seed, counts, **(evidence if name == "on_D_R" else {})
+            )
             for seed in (0, 1)
             for name, counts in (
                 ("standard", (993, 420, 401)),
@@ -281,7 +284,6 @@ class AutoAttackTest(parameterized.TestCase):
 
     def test_numbers_side_by_side(self):
         page = self.words(self.results())
-        self.assertIn("D R 53.2 % [50.1, 56.3] (PGD: 55.7 %)", page)
         self.assertIn(
             "D R 97.7 % [96.6, 98.5] ± 0.0 55.7 % [52.6, 58.8] ± 0.0 ✓ 55.0 %", page
         )
@@ -290,24 +292,6 @@ class AutoAttackTest(parameterized.TestCase):
         )
         self.assertNotIn("RobustBench", page)
         self.assertIn("RobustBench", self.words(self.results(data="cifar10")))
-
-    @parameterized.parameters(
-        ((977, 550, 532), SHOWN),
-        ((977, 550, 420), NOT_SHOWN),  # As D's.
-        ((977, 550, 90), NOT_SHOWN),  # Below chance.
-    )
-    def test_verdict_on_d_r(self, d_r, expected):
-        groups = by_network(self.results(d_r), "autoattack")
-        self.assertEqual(autoattack.judge(groups, 0.1).verdict, expected)
-        # A network that always gives the same answer is above a D that is broken.
-        weak = self.results((977, 90, 90))
-        for entry in weak["autoattack"]:
-            if entry["network"] == "standard":
-                entry["withstood"]["square"] = 10
-        weak = by_network(weak, "autoattack")
-        self.assertEqual(autoattack.judge(weak, 0.1).verdict, NOT_SHOWN)
-        without = {n: of for n, of in groups.items() if n.trained_on == "D"}
-        self.assertEqual(autoattack.judge(without, 0.1).verdict, NOT_MEASURED)
 
     def test_what_is_wrong_is_named_with_its_sentence(self):
         page = self.words(self.results(largest=0.6, lost_to_other=200))
@@ -330,12 +314,19 @@ class AutoAttackTest(parameterized.TestCase):
             marked,
             [
                 ("D, standard", "ε = 0.5", ()),
+                ("D, standard", "ε = 0.5, AutoAttack", ()),
                 ("D, adversarial", "ε = 0.5", ()),
+                ("D, adversarial", "ε = 0.5, AutoAttack", ()),
                 ("D_R", "ε = 0.5", ("beaten by another attack",)),
+                ("D_R", "ε = 0.5, AutoAttack", ()),
             ],
         )
         text = report.table(results)
         self.assertIn("✗ beaten by another attack |", text)
+        # The strongest is met first.
+        heads = re.findall(r"robust, (.*?) +\|", text)
+        self.assertEqual(heads[:2], ["ε = 0.5, AutoAttack", "ε = 0.25"])
+        self.assertIn("AutoAttack: its standard sequence", text)
         self.assertIn("✗ names those that did not", text)
         self.assertNotIn("✗", report.table(fake_results()))
 

@@ -12,8 +12,10 @@ from absl.testing import absltest, parameterized
 from pages import CIFAR, fake_results
 
 from nrf import report
-from nrf.report import charts, claims, main, page, paper, pictures, provenance
+from nrf.evaluate import Evidence
+from nrf.report import charts, main, page, paper, pictures, provenance
 from nrf.report import results as results_lib
+from nrf.report.table import remarks
 
 
 def fake_pictures(num_classes=10, size=8, channels=1):
@@ -63,17 +65,6 @@ def measure(*accuracies, images=500):
     return results_lib.Measure(dict(enumerate(accuracies)), images)
 
 
-def with_accuracy(results, trained_on, accuracy, attack):
-    """The same results, with another accuracy of one network."""
-    rows = [
-        {**row, "correct": round(accuracy * row["total"])}
-        if (row["trained_on"], row["attack"]) == (trained_on, attack)
-        else row
-        for row in results["rows"]
-    ]
-    return {**results, "rows": rows}
-
-
 class NumbersTest(parameterized.TestCase):
     # Wilson's interval by hand: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n).
     @parameterized.parameters(
@@ -114,7 +105,7 @@ class NumbersTest(parameterized.TestCase):
         again = {**results, "rows": results["rows"] + results["rows"][:1]}
         with self.assertRaisesRegex(ValueError, "seed 0 .* occurs twice"):
             report.table(again)
-        results["rows"][0]["total"] = 400
+        results["rows"][0].update(pages.counted(300, 400))
         with self.assertRaisesRegex(ValueError, "400 images|on 400 images"):
             report.table(results)
 
@@ -122,13 +113,13 @@ class NumbersTest(parameterized.TestCase):
 class TableTest(parameterized.TestCase):
     def test_cells(self):
         results = fake_results(epsilons=(0.5,), total=100)
-        results = with_accuracy(results, "D_R", 0.5, "pgd")
+        results = pages.with_accuracy(results, "D_R", 0.5, "pgd")
         for row, correct in zip(
             [r for r in results["rows"] if r["trained_on"] == "D_det"],
             (40, 10, 50, 20, 60, 30),
             strict=True,
         ):
-            row["correct"] = correct
+            row.update(pages.counted(correct, 100))
         lines = report.table(results).splitlines()
         self.assertEqual([line.count("|") for line in lines[:8]], [4] * 8)
         self.assertLen({len(line) for line in lines[:8]}, 1)
@@ -178,16 +169,47 @@ class TableTest(parameterized.TestCase):
         # Its colour in the list's order, the seventh, in bars and curves.
         self.assertIn(charts.look(6)["color"], source)
 
+    def test_what_a_mark_leaves_open_is_said_once_where_it_stands(self):
+        results = fake_results(seeds=(0, 1))
+        open_of = {}
+        for row in results["rows"]:
+            if row["epsilon"]:
+                # At 0.25 no row says all, at 0.5 one network's, at 1 none is open.
+                left = row["epsilon"] == 0.25 or (
+                    row["epsilon"] == 0.5 and row["trained_on"] == "D_R"
+                )
+                row["evidence"] = pages.fake_evidence(
+                    500, row["correct"], lost_to_other=None if left else 0
+                )
+                of = Evidence.from_dict(row["evidence"]).remarks
+                open_of[row["epsilon"], row["trained_on"]] = " ".join(of)
+        (said,) = {text for text in open_of.values() if text}
+        groups = results_lib.measures(results)
+        told = [f"ε = 0.25; D_R at ε = 0.5: {said}"]
+        self.assertEqual(remarks(groups), told)
+        self.assertIn(f"What ✓ leaves open. {told[0]}", report.table(results))
+        # A mark ✗ says by itself what is wrong.
+        for row in results["rows"]:
+            if row["epsilon"] == 0.25 or row["trained_on"] == "D_R":
+                if row["epsilon"]:
+                    row["evidence"]["missed"] = 200
+        self.assertEqual(remarks(results_lib.measures(results)), [])
+        for row in results["rows"]:
+            if row["epsilon"]:
+                row["evidence"] |= {"missed": 0, "lost_to_other": None}
+        self.assertEqual(remarks(results_lib.measures(results)), [said])
+
     def test_the_page_has_the_reported_radius_first(self):
         results = fake_results(seeds=(0,))
-        source = main.html(without_plots(results, ("pgd", "none")), {})
+        source = main.html(pages.without_plots(results, ("pgd", "none")), {})
         heads = re.findall(r'<th scope="col">robust, ε.=.([\d.]+)', source)
         self.assertEqual(heads, ["0.5", "0.25", "1"])
 
     def test_counts_that_differ_are_listed(self):
         results = fake_results(seeds=(0,), epsilons=(0.5,))
         for row in results["rows"]:
-            row["total"] = 1000 if row["attack"] == "none" else 500
+            total = 1000 if row["attack"] == "none" else 500
+            row.update(pages.counted(row["correct"], total))
         self.assertIn("(1,000 for standard, 500 for ε = 0.5)", report.table(results))
 
     def test_paper_beside_cifar10_only(self):
@@ -202,14 +224,7 @@ class TableTest(parameterized.TestCase):
         self.assertEqual(rows[5][2::2], ["43.7 %", "–", "–"])
         note = paper.setting(results)
         self.assertIn("ResNet-50", note)
-        self.assertIn("network: Small (paper: ResNet50)", note)
-        self.assertNotIn("matching steps", note)
-        self.assertNotIn("training examples", note)
-        results["config"]["sets"][1]["recipe"]["attack"] = {"epsilon": 1.5}
-        results["config"]["train_examples"] = 5000
-        note = paper.setting(results)
-        self.assertIn("ε of D_rand and D_det: 1.5 (paper: 0.5)", note)
-        self.assertIn("training examples: 5000 (paper: all)", note)
+        self.assertIn("network.kind: Small (paper: ResNet50)", note)
         for data in ("digits", "cifar100"):
             self.assertFalse(paper.comparable({"data": data}))
             text = main.markdown_page({**results, "data": data})
@@ -219,57 +234,11 @@ class TableTest(parameterized.TestCase):
         results = fake_results("cifar10", norm="linf", epsilons=(0.25,))
         head, _ = paper.comparison(results, results_lib.measures(results))
         self.assertEqual(head, ["trained on", "standard, here", "paper"])
-        self.assertIn("norm of the tests: linf (paper: l2)", paper.setting(results))
+        self.assertIn("evaluation.norm: linf (paper: l2)", paper.setting(results))
         network, *_ = results_lib.networks(results).values()
         for norm, expected in (("l2", 0.0449), ("linf", None)):
             at = results_lib.Column("pgd", norm, 0.25, 100)
             self.assertEqual(paper.published(results, network, at), expected)
-
-
-class ClaimsTest(parameterized.TestCase):
-    def verdicts(self, results):
-        return [claim.verdict for claim in claims.claims(results)]
-
-    def test_all_shown(self):
-        self.assertEqual(self.verdicts(fake_results()), [claims.SHOWN] * 4)
-
-    @parameterized.parameters(
-        ("D_R", 0.2, "pgd", 0),  # No more robust than D.
-        ("D_NR", 0.5, "pgd", 1),  # As robust as D_R.
-        ("D_NR", 0.35, "pgd", 1),  # Less than D_R, but more than D.
-        ("D_NR", 0.1, "none", 1),
-        ("D_rand", 0.12, "none", 2),  # Above chance, within the interval.
-        ("D_det", 0.0, "none", 3),
-    )
-    def test_not_shown(self, trained_on, accuracy, attack, index):
-        changed = with_accuracy(fake_results(), trained_on, accuracy, attack)
-        self.assertEqual(self.verdicts(changed)[index], claims.NOT_SHOWN)
-
-    def test_a_constant_answer_is_not_robust(self):
-        results = fake_results()
-        for trained_on, accuracy in (("D", 0.0), ("D_R", 0.1)):
-            results = with_accuracy(results, trained_on, accuracy, "pgd")
-        self.assertEqual(self.verdicts(results)[0], claims.NOT_SHOWN)
-
-    def test_every_seed_has_to_agree(self):
-        self.assertTrue(claims.above(measure(0.6, 0.6), measure(0.3, 0.3)))
-        self.assertFalse(claims.above(measure(1.0, 0.2), measure(0.3, 0.3)))
-        self.assertFalse(claims.above(measure(0.9, 0.09), 0.1))
-
-    def test_chance_depends_on_the_classes(self):
-        results = with_accuracy(fake_results(), "D_det", 0.43, "none")
-        self.assertEqual(self.verdicts(results)[3], claims.SHOWN)
-        results["classes"] = ["left", "right"]
-        self.assertEqual(self.verdicts(results)[3], claims.NOT_SHOWN)
-        self.assertIn("chance 50.0 %", claims.claims(results)[3].measured)
-
-    def test_not_measured_and_not_claimed(self):
-        results = fake_results(epsilons=())
-        expected = [claims.NOT_MEASURED] * 2 + [claims.SHOWN] * 2
-        self.assertEqual(self.verdicts(results), expected)
-        results["sets"] = results["sets"][3:]
-        (claim,) = claims.claims(results)
-        self.assertStartsWith(claim.title, "D_det")
 
 
 class PicturesTest(parameterized.TestCase):
@@ -314,12 +283,6 @@ def folder_of(variant):
 
 def source_of(variant):
     return (Path(folder_of(variant).name) / "report.html").read_text("utf-8")
-
-
-def without_plots(results, attacks=("none",)):
-    """A page of these is quick to make: plots are what takes the time."""
-    rows = [row for row in results["rows"] if row["attack"] in attacks]
-    return {**results, "rows": rows, "history": {}}
 
 
 class WriteTest(parameterized.TestCase):
@@ -381,7 +344,7 @@ class WriteTest(parameterized.TestCase):
         self.assertTrue(self.has(source, r"radius ε of the attack \(ℓ∞\)"))
 
     def test_without_what_may_be_missing(self):
-        results = without_plots(fake_results(seeds=(0,)))
+        results = pages.without_plots(fake_results(seeds=(0,)))
         for name in ("constructed", "history", "versions", "seconds", "git"):
             del results[name]
         source = self.write(results)
@@ -391,7 +354,7 @@ class WriteTest(parameterized.TestCase):
         pages.check_page(self, source)
 
     def test_names_are_escaped(self):
-        results = without_plots(fake_results())
+        results = pages.without_plots(fake_results())
         results |= {"classes": ["<b>", "a & b", *"23456789"], "command": "a < b"}
         source = self.write(results, fake_pictures())
         for escaped in ("&lt;b&gt;", "a &amp; b", "a &lt; b"):
@@ -426,6 +389,9 @@ class WriteTest(parameterized.TestCase):
         results["networks"].append(pages.fake_network("labeller", "D", "controls"))
         results["history"]["seed0/labeller"] = results["history"]["seed0/standard"]
         results["history"]["seed0/linear"] = results["history"]["seed0/standard"]
+        student = pages.fake_network("mlp_on_D_R", "D_R", "students")
+        results["networks"].append(student | {"learner": "mlp"})
+        results["history"]["seed0/mlp_on_D_R"] = results["history"]["seed0/standard"]
         self.assertLen(main.trainings(results), 6)
 
     def test_refuses_a_folder_without_results(self):
@@ -452,7 +418,7 @@ class WriteTest(parameterized.TestCase):
             report.write(self.out)
 
     def test_a_failed_report_leaves_the_old_one(self):
-        results = without_plots(fake_results())
+        results = pages.without_plots(fake_results())
         self.write(results)
         names = ("report.html", "results.md")
         before = [(self.out / name).read_text("utf-8") for name in names]

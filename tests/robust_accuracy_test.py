@@ -71,10 +71,16 @@ class AutoAttackTest(parameterized.TestCase):
             },
         )
         self.assertEqual((robust.accuracy, robust.n), (0.75, 16))
+        np.testing.assert_array_equal(robust.withstood, np.arange(16) >= 4)
         self.assertEqual(robust.interval, Score(12, 16).interval)
         self.assertEqual(robust.evidence.only_blind, 0)
         self.assertEqual(robust.evidence.large_withstood, 0)
         self.assertEqual(robust.evidence.lost_to_more_steps, 0)
+
+    def test_a_ball_in_which_nothing_is_broken_is_believable(self):
+        robust = measure(threat=attacks.l2(0.02))
+        self.assertEqual(robust.score, Score(16, 16))
+        self.assertEqual((robust.evidence.largest, robust.verdict), (0, BELIEVABLE))
 
     def test_prints_two_lines(self):
         self.assertEqual(
@@ -100,6 +106,7 @@ class GivenAttackTest(parameterized.TestCase):
     def test_of_a_known_boundary(self):
         robust = measure(attack=pgd())
         self.assertEqual((robust.score, robust.components), (Score(12, 16), {}))
+        np.testing.assert_array_equal(robust.withstood, np.arange(16) >= 4)
         self.assertEqual(
             (robust.verdict, robust.attack), (BELIEVABLE, "the given attack")
         )
@@ -115,7 +122,7 @@ class GivenAttackTest(parameterized.TestCase):
         robust = measure(attack=functools.partial(pgd()), thorough=False)
         self.assertIsNone(robust.evidence.lost_to_other)
         self.assertIn("Not checked: ", str(robust))
-        self.assertIn("another attack.", str(robust))
+        self.assertIn("another attack, ", str(robust))
 
     @parameterized.parameters(
         ({},),

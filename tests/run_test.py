@@ -19,14 +19,17 @@ from nrf import __main__ as command
 from nrf.runs import store
 
 ROOT = Path(__file__).parent.parent
-SETS = ("D-R", "D-NR", "D-rand", "D-det")
+PUSHED = ("D-rand", "D-det", "D-rand-robust", "D-det-robust")
+SETS = ("D-R", "D-NR", *PUSHED)
 TRAININGS = ("standard", "robust", *(f"{name}.train" for name in SETS))
 TINY = (
     "--seeds 0 --train-examples 60 --test-examples 120 --network.widths 4 4 4 "
     "--evaluation.steps 2 --work.evaluation-batch 40 --work.synthesis-batch 60 "
     "--features.images 120 --features.steps 2 "
     "--D-R.recipe.steps 2 --D-NR.recipe.steps 2 "
-    "--D-rand.recipe.attack.steps 2 --D-det.recipe.attack.steps 2 "
+    "--mlp None --linear None --closeness None "
+    + " ".join(f"--{name}.recipe.attack.steps 2" for name in PUSHED)
+    + " "
     + " ".join(f"--{name}.epochs 1 --{name}.batch-size 20" for name in TRAININGS)
 ).split()
 STUDY = """
@@ -97,7 +100,7 @@ class RunTest(parameterized.TestCase):
             options = ["--out", out, *TINY]
             done = python("scripts/run.py", "configs/digits.py", *options)
             self.assertEqual(done.code, 0, done.err)
-            self.assertIn("| D, adversarial |", done.out)
+            self.assertIn("| D, adversarial ", done.out)
             page = out / "report.html"
             self.assertEqual(done.out.strip().splitlines()[-1], str(page))
             # A log has one line for each step, with what came of it.
@@ -159,8 +162,23 @@ class RunTest(parameterized.TestCase):
                 "--ellipses.examples 200 --ellipses.standard.epochs 1 "
                 "--ellipses.robust.epochs 1 --work.evaluation-batch 100"
             ).split()
-            done = python("-m", "nrf", "run", "gaussian", "--out", out, *options)
+            line = ["-m", "nrf", "run", "gaussian", "--out", out, *options]
+            # Killed while it is in its third step, it goes on after the second.
+            with subprocess.Popen(
+                [sys.executable, *map(str, line)],
+                cwd=ROOT,
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as killed:
+                begun = [killed.stderr.readline() for _ in range(2)]
+                killed.kill()
+            self.assertEqual(killed.returncode, -signal.SIGKILL)
+            self.assertFalse((out / "theory.json").exists())
+            done = python(*line)
             self.assertEqual(done.code, 0, done.err)
+            self.assertRegex(done.err, r"^2 steps were there already\n")
+            for step in begun:
+                self.assertNotIn(step.partition(" ")[0], done.err)
             self.assertEqual(done.out.strip(), str(out / "report.html"))
             results = json.loads((out / "theory.json").read_text())
             self.assertLen(results["fits"], 3)
@@ -245,7 +263,11 @@ class RefusalsTest(parameterized.TestCase):
         ("run", 2, "CONFIG is a file, or the name of one.*cifar10, .*digits"),
         ("run --out x", 2, "CONFIG is a file"),
         ("run digitz --out x", 1, "Did you mean digits"),
-        ("runn digits", 2, "no command 'runn'; it has run, report, compare, prepare"),
+        (
+            "runn digits",
+            2,
+            "no command 'runn'; it has run, report, compare, verify, prepare",
+        ),
         ("run digits --out x --reuse /nowhere", 2, "--reuse: there is no folder /now"),
         ("report /nowhere", 1, "/nowhere"),
         ("compare /nowhere", 1, "/nowhere"),
@@ -277,7 +299,7 @@ class RefusalsTest(parameterized.TestCase):
         self.assertRegex(done.out, "usage|nrf run")
 
     @parameterized.parameters(
-        "run transfer_small", "run digits_full", "report", "prepare-cifar10"
+        "run transfer_small", "run photos_full", "report", "prepare-cifar10"
     )
     def test_help_without_a_process(self, line):
         done = nrf(*line.split(), "--help")

@@ -19,6 +19,7 @@ from absl.testing import parameterized
 
 from nrf.config import Work
 from nrf.runs import Constructed, Cost, Steps, costs, key_for, local
+from nrf.runs.plan import Plan
 from nrf.runs.steps import given
 from nrf.types import Dataset
 
@@ -58,6 +59,10 @@ def multiply(key, *inputs, factor, env):
     return {"a": factor * sum(one["a"] for one in inputs)}
 
 
+def add(key, a, *, amount, env):
+    return {"a": a["a"] + amount}
+
+
 def other(key, *inputs, factor, env):
     return {"a": np.zeros(1)}
 
@@ -90,7 +95,7 @@ class Add:
         return Cost(len(a["a"]), 0)
 
 
-class StepsTest(parameterized.TestCase):
+class StepFolders(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.root = Path(self.enterContext(tempfile.TemporaryDirectory()))
@@ -104,6 +109,8 @@ class StepsTest(parameterized.TestCase):
     def manifest(self, name):
         return json.loads((self.out / name / "manifest.json").read_text())
 
+
+class StepsTest(StepFolders):
     def test_a_step_is_made_once(self):
         for _ in range(2):
             step = self.steps()
@@ -220,6 +227,33 @@ class StepsTest(parameterized.TestCase):
         self.assertEqual(numbers[0], numbers[1])
         self.assertNotIn(numbers[0], numbers[2:])
 
+    @parameterized.parameters(2**32, 2**70, -1, 0.0, True)
+    def test_seeds_of_more_than_32_bits_are_refused(self, seed):
+        with self.assertRaisesRegex(ValueError, r"whole numbers from 0 to 2\*\*32 - 1"):
+            key_for(seed, "D_R")
+        key_for(2**32 - 1, "D_R")
+
+    def test_draws_do_not_depend_on_the_default_kind_of_keys(self):
+        expected = jax.random.normal(key_for(3, "a"), (3,))
+        with jax.default_prng_impl("rbg"):
+            drawn = self.steps(seed=3)("a", draw)
+        np.testing.assert_array_equal(drawn.value["a"], expected)
+        said = self.manifest("a")["settings"]
+        self.assertEqual(said["jax_default_prng_impl"], "rbg")
+
+    @parameterized.parameters(
+        (jax.enable_x64, True, "jax_enable_x64 is True.*Unset \\$JAX_ENABLE_X64"),
+        (jax.threefry_partitionable, False, "jax_threefry_partitionable is False"),
+    )
+    def test_settings_that_draw_other_numbers_are_refused(self, setting, value, words):
+        env = local()
+        with setting(value):
+            with self.assertRaisesRegex(ValueError, words):
+                Steps(self.out, 0, env)
+            with self.assertRaisesRegex(ValueError, words):
+                local()
+        self.assertFalse(self.out.exists())
+
     def test_constructed_sets_are_inputs_as_data_sets(self):
         images = np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 2, 2, 1)
         D = given("D", Dataset(images, np.array([0, 1], np.int32), ("cat", "dog")))
@@ -264,6 +298,48 @@ class StepsTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "seed0/six/manifest.json is damaged"):
             step = self.steps()
             step("seven", Add(1.0), step("six", multiply, ONES, TWOS, factor=2))
+
+
+class PlanTest(StepFolders):
+    """Of single steps; of whole experiments see plan_test.py."""
+
+    def plan(self, **options):
+        return Plan(self.out, 0, local(Work(devices=1)), **options)
+
+    def walk(self, step, factor=2, amount=1.0):
+        six = step("six", multiply, ONES, TWOS, factor=factor)
+        seven = step("seven", add, six, amount=amount)
+        step("eight", add, seven, amount=1.0)
+
+    def done(self, plan, **changes):
+        self.walk(plan, **changes)
+        return [one.done for one in plan.planned]
+
+    def test_what_is_there_is_done(self):
+        self.assertEqual(self.done(self.plan()), [False] * 3)
+        self.assertFalse(self.out.exists())
+        self.walk(self.steps())
+        self.assertEqual(self.done(self.plan()), [True] * 3)
+        # What is made again will be what it was.
+        shutil.rmtree(self.out / "six")
+        self.assertEqual(self.done(self.plan()), [False, True, True])
+
+    def test_other_settings_are_refused_without_a_look_at_values(self):
+        self.walk(self.steps())
+        shutil.rmtree(self.out / "six")
+        with self.assertRaisesRegex(ValueError, "seven was made with amount=1.0"):
+            self.walk(self.plan(), amount=2.0)
+
+    def test_other_runs_have_what_is_made_of_the_same(self):
+        self.walk(self.steps(self.root / "first" / "seed0"))
+        reuse = [self.root / "nothing", self.root / "first" / "seed0"]
+        self.assertEqual(self.done(self.plan(reuse=reuse)), [True] * 3)
+        changed = self.done(self.plan(reuse=reuse), amount=2.0)
+        self.assertEqual(changed, [True, False, False])
+        self.assertEqual(self.done(self.plan(reuse=reuse), factor=3), [False] * 3)
+        self.heard = helpers.Recorder()
+        self.walk(self.steps(reuse=reuse), amount=2.0)
+        self.assertEqual(list(self.heard.begun), ["seed0/seven", "seed0/eight"])
 
 
 class ScratchTest(parameterized.TestCase):

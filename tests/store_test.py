@@ -1,8 +1,11 @@
 """Values on disk: whole or not there at all, refused where they are not as written."""
 
+import errno
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -12,6 +15,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import parameterized
 
+from nrf import folders
 from nrf.runs import formats, manifest, provenance, store
 
 ABOUT = {"seed": 0, "match": {"steps": 1000, "step_size": 0.1}, "sizes": [1, 2]}
@@ -97,6 +101,7 @@ class StoreTest(Folders):
         self.assertEqual(said["versions"]["numpy"], np.__version__)
         self.assertEqual(said["device"], provenance.device())
         self.assertEqual(said["git"], provenance.git_commit())
+        self.assertEqual(said["settings"], provenance.settings())
         self.assertRegex(said["created"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")
         self.assertEqual((said["seconds"], said["format"]), (1.5, "arrays"))
         self.assertEqual(said["sha256"].keys(), {"a.npy", "b.npy"})
@@ -198,10 +203,11 @@ class StoreTest(Folders):
         self.assertEmpty(self.names())
 
     def test_other_folders_are_left_alone(self):
+        here = f"tmp-{folders.host()}-"
         others = [
-            f".D_R.tmp-{os.getppid()}",
-            ".D_R.tmp-mine",
-            ".D_NR.tmp-99999999",
+            f".D_R.{here}mine",
+            f".D_NR.{here}{'0' * 16}",
+            f".D_R.tmp-elsewhere-{'0' * 16}",
             "x",
         ]
         for name in others:
@@ -235,11 +241,61 @@ class StoreTest(Folders):
             self.assertRegex(line, "/D_R can not be written: .*(full|File too large)")
         self.assertEmpty(self.names())
 
+    @parameterized.parameters(
+        (errno.EINVAL, None),  # Some network mounts have no fsync of folders.
+        (errno.ENOSPC, "No space left on device"),
+        (errno.EIO, "Input/output error"),
+    )
+    def test_a_folder_that_cannot_be_synced(self, number, words):
+        synced = os.fsync
+
+        def fsync(descriptor):
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(number, os.strerror(number))
+            synced(descriptor)
+
+        with mock.patch.object(os, "fsync", fsync):
+            if words is None:
+                self.save()
+                self.assertEqual(store.load(self.path).keys(), VALUE.keys())
+            else:
+                with self.assertRaisesRegex(
+                    OSError, f"D_R can not be written: {words}$"
+                ):
+                    self.save()
+
+    def test_a_file_that_cannot_be_synced(self):
+        error = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        with (
+            mock.patch.object(os, "fsync", side_effect=error),
+            self.assertRaisesRegex(
+                OSError, "D_R can not be written: Invalid argument$"
+            ),
+        ):
+            self.save()
+        self.assertEmpty(self.names())
+
+    def test_files_that_no_manifest_names_are_not_read(self):
+        self.save()
+        for name in ("._a.npy", "c.npy", ".DS_Store"):
+            (self.path / name).write_bytes(b"not of this value")
+        self.assertEqual(store.load(self.path, ABOUT).keys(), VALUE.keys())
+
+    def test_writing_makes_no_folder_before_there_is_a_value(self):
+        store.check_writable(self.out / "deeper")
+        self.assertFalse(self.out.exists())
+
     def test_a_folder_that_takes_no_files_is_refused(self):
         self.out.parent.mkdir(parents=True)
         self.out.write_text("a file, not a folder")
         with self.assertRaisesRegex(OSError, "runs/a can not be written to: "):
             self.save()
+
+    @parameterized.parameters("~/runs", "gs://bucket/runs", "s3://bucket")
+    def test_homes_and_clouds_that_would_become_folders_are_refused(self, path):
+        begin = path.partition("/")[0]
+        with self.assertRaisesRegex(ValueError, f"begins with {begin}, which is no"):
+            store.check_writable(Path(path))
 
     def test_files_appear_whole(self):
         self.out.mkdir(parents=True)
@@ -252,6 +308,9 @@ class StoreTest(Folders):
             store.write(file, b"new")
         self.assertEqual(file.read_bytes(), b"old")
         self.assertEqual(self.names(), ["results.json"])
+        shutil.rmtree(self.out)
+        with self.assertRaisesRegex(OSError, "a/results.json can not be written: No"):
+            store.write(file, b"new")
 
 
 class DigestTest(Folders):

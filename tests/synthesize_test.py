@@ -99,8 +99,8 @@ class RobustifyTest(parameterized.TestCase):
 
     @parameterized.parameters(
         (dict(start="foo"), "start must be 'image' or 'noise', got 'foo'"),
-        (dict(copies=0), "copies must be a whole number above 0, got 0"),
-        (dict(copies=2.5), "copies must be a whole number above 0, got 2.5"),
+        (dict(copies=0), "copies must be at least 1, got 0"),
+        (dict(copies=2.5), "copies must be a whole number, got 2.5"),
         (dict(batch_size=0), "batch_size must be at least 1, got 0"),
         (dict(data=dataset(1)), "two or more, got 1"),
         (dict(data=dataset()._replace(labels=np.zeros(5, "i"))), "5 labels for 12"),

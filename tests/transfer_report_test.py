@@ -16,7 +16,7 @@ from nrf import report
 from nrf.report import transfer
 from nrf.report.claims import NOT_MEASURED, NOT_SHOWN, SHOWN
 from nrf.report.transfer import claims
-from nrf.report.transfer.points import PAPER, learners, points
+from nrf.report.transfer.points import PAPER, learners, lucky, points
 
 TITLES = {
     "vgg16": "VGG-16",
@@ -52,7 +52,19 @@ def fake_rows(counts, seeds):
                 "said": reached + 20,
                 "said_before": 25,
             }
-            yield row if taught is None else {**row, "right_on_D_det": taught}
+            if taught is not None:
+                row |= {
+                    "right_on_D_det": taught,
+                    "confusion_on_D_det": confusion(taught),
+                }
+            yield row
+
+
+def confusion(right):
+    """Of 1,000 images of ten classes; the wrong ones on all other classes."""
+    counts = np.full((10, 10), (1000 - right) / 90)
+    np.fill_diagonal(counts, right / 10)
+    return counts.tolist()
 
 
 def fake_study(counts=COUNTS, seeds=(0,), data="cifar10"):
@@ -114,9 +126,6 @@ class LineTest(parameterized.TestCase):
         self.assertAlmostEqual(found.intercept, -0.5)
         r = 11 / math.sqrt(5 * 26)
         self.assertAlmostEqual(found.pearson, r)
-        half = 1.959963984540054 / math.sqrt(4 - 3)
-        expected = (math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half))
-        np.testing.assert_allclose(found.interval, expected)
         self.assertAlmostEqual(found.spearman, 1)
         self.assertAlmostEqual(found.chance, 1 / 24)
 
@@ -140,10 +149,37 @@ class LineTest(parameterized.TestCase):
         self.assertIsNone(claims.line([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]))
 
     def test_least_shown_is_where_the_interval_leaves_zero(self):
-        for count in (4, 5, 9):
-            z = math.atanh(claims.least_shown(count))
-            self.assertAlmostEqual(z - 1.959963984540054 / math.sqrt(count - 3), 0)
+        for count in (4, 5, 6):
+            # Points of any correlation, from two that have none and the same length.
+            x, other = np.linalg.qr(np.vander(np.arange(count), 3)[:, ::-1])[0].T[1:]
+            for more, leaves in ((-0.02, False), (0.02, True)):
+                r = claims.least_shown(count) + more
+                found = claims.line(x, r * x + math.sqrt(1 - r**2) * other)
+                self.assertAlmostEqual(found.pearson, r)
+                self.assertEqual(found.interval[0] > 0, leaves)
         self.assertIsNone(claims.least_shown(3))
+
+    def test_errors_of_points_widen_the_interval(self):
+        x, y = [0.15, 0.2, 0.22, 0.25, 0.3], [0.3, 0.45, 0.5, 0.55, 0.7]
+        sharp, rough, none = (
+            claims.line(x, y, ([error] * 5, [error] * 5)).interval
+            for error in (1e-9, 0.02, 1.0)
+        )
+        np.testing.assert_allclose(sharp, claims.line(x, y).interval, atol=1e-6)
+        # Larger than what separates the points from their line: it may be luck.
+        self.assertBetween(rough[0], 0.2, sharp[0] - 0.1)
+        self.assertGreater(rough[1], sharp[1])
+        # Points that are only errors say nothing.
+        np.testing.assert_allclose(none, (-0.95, 0.95), atol=0.02)
+
+    def test_errors_are_of_images_and_of_seeds(self):
+        measure = points(fake_study())["vgg16"].untargeted
+        self.assertAlmostEqual(claims._error(measure), math.sqrt(0.25 / 800))
+        measure = points(fake_study(seeds=(0, 4)))["vgg16"].untargeted
+        rates = 400 / 800, 440 / 800
+        of_images = np.mean(rates) * (1 - np.mean(rates)) / 800
+        of_seeds = np.var(rates, ddof=1) / 2
+        self.assertAlmostEqual(claims._error(measure), math.sqrt(of_images + of_seeds))
 
     def test_the_paper_s_points(self):
         x, y, targeted = zip(*PAPER.values(), strict=True)
@@ -190,7 +226,7 @@ class PointsTest(parameterized.TestCase):
         made = transfer.table(fake_study())
         self.assertRegex(made, r"\| source: ResNet-50 +\| 80.0 % .*\| – +\| 98.8 %")
         self.assertRegex(made, r"VGG-16 .* 15.0 % \[12.9, 17.3\] +\| 50.0 % \[46.5, 53")
-        self.assertIn("\nuntargeted: r = 1.00 [0.96, 1.00], rank", made)
+        self.assertIn("\nuntargeted: r = 1.00 [0.70, 1.00], rank", made)
         self.assertIn("(p = 0.008); rate = 2.42 × accuracy − 31.9 %\n", made)
 
 
@@ -220,6 +256,18 @@ class ClaimsTest(parameterized.TestCase):
         counts = {**COUNTS, "vgg16": (800, 400, 80, 110)}
         self.assertEqual(self.verdicts(counts)[0], NOT_SHOWN)
 
+    def test_learning_needs_more_than_luck(self):
+        # Images of a class have one label: by luck it is right for one class in ten,
+        # or for two or three.
+        study = fake_study()
+        for row in study["rows"]:
+            if row["network"] == "vgg16":
+                row["confusion_on_D_det"] = (100 * np.eye(10)[::-1]).tolist()
+        self.assertAlmostEqual(lucky(study)["vgg16"][1], 0.3, delta=0.1 + 1e-9)
+        learned = claims.claims(study)[0]
+        self.assertEqual(learned.verdict, NOT_SHOWN)
+        self.assertIn("VGG-16 15.0 % [12.9, 17.3] (by luck at most", learned.measured)
+
     def test_three_have_no_interval(self):
         counts = dict(list(COUNTS.items())[:4])
         self.assertEqual(self.verdicts(counts)[1:], [NOT_MEASURED] * 2)
@@ -234,8 +282,8 @@ class PageTest(parameterized.TestCase):
         self.assertEqual(source().count("<svg "), 4)
 
     @parameterized.parameters(
-        "VGG-16 15.0 % [12.9, 17.3]; Inception-v3 19.0 % [16.7, 21.5];",
-        "5 architectures: r = 1.00 [0.96, 1.00], rank correlation 1.00 (p = 0.008); "
+        "VGG-16 15.0 % [12.9, 17.3] (by luck at most 11.1 %); Inception-v3 19.0 %",
+        "5 architectures: r = 1.00 [0.70, 1.00], rank correlation 1.00 (p = 0.008); "
         "rate = 2.45 × accuracy + 13.2 %.",
         "With 5 architectures r has to be above 0.88 to be shown",
         "the least possible is 1 in 120",

@@ -93,7 +93,8 @@ class StudyTest(parameterized.TestCase):
         for row in self.results["rows"]:
             self.assertEqual((row["total"], row["seed"]), (60, 0))
             self.assertLessEqual(row["fooled"], row["right"])
-            self.assertEqual("right_on_D_det" in row, row["network"] != "source")
+            for name in ("right_on_D_det", "confusion_on_D_det"):
+                self.assertEqual(name in row, row["network"] != "source")
         saved = self.saved
         self.assertEqual(saved["rows"], self.results["rows"])
         self.assertEqual((saved["command"], saved["data"]), ("a command", "digits"))
@@ -179,6 +180,9 @@ class StudyTest(parameterized.TestCase):
                 {key: row[key] for key in expected},
                 {key: of.sum() for key, of in expected.items()},
             )
+            counts = np.zeros((10, 10), int)
+            np.add.at(counts, (labels, taught), 1)
+            np.testing.assert_array_equal(row["confusion_on_D_det"], counts)
 
     def test_a_second_run_makes_nothing_again(self):
         heard = helpers.Recorder()
@@ -194,7 +198,7 @@ class StudyTest(parameterized.TestCase):
         with tempfile.TemporaryDirectory() as out:
             more = tiny_transfer(learners=learners)
             results = transfer.run(more, out, progress=heard, reuse=[self.out])
-        names = "linear linear_on_D_det score_linear_on_D_det score_linear".split()
+        names = "linear linear_on_D_det confusion_linear_on_D_det score_linear".split()
         self.assertCountEqual(heard.begun, [f"seed0/{name}" for name in names])
         self.assertEqual(results["learners"][0], {"name": "linear", "title": "linear"})
         self.assertEqual(results["rows"][2:], self.results["rows"][1:])

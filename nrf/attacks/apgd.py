@@ -15,8 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nrf.attacks.inputs import check_count, make_gradient
-from nrf.attacks.pgd import better, check_restarts, restarted
+from nrf.attacks.inputs import check_count, judging, make_gradient
+from nrf.attacks.pgd import (
+    Ranked,
+    better,
+    check_restarts,
+    choose,
+    rank,
+    restarted,
+    unranked,
+)
 from nrf.attacks.threat import Threat, land, sparse_sign
 from nrf.losses import Judged
 from nrf.types import Attack, Images, Loss
@@ -41,7 +49,7 @@ class _Walk(NamedTuple):
     previous: Images
     value: jax.Array  # [B] of `previous`
     best: _Point
-    judged: tuple[Images, jax.Array]  # The image to be returned, and its value [B].
+    kept: Ranked  # What is to be returned.
     rule: Any  # _Halving or _Sparsity
 
 
@@ -78,8 +86,8 @@ def apgd(
     momentum, and move as many pixels as the best image does, over 1.5.
 
     Args:
-      loss: One value per example, to be climbed; or two, of `losses.judged`: then the
-        visited image is returned where the second is highest, instead of the first.
+      loss: One value per example, to be climbed; the best image visited is returned,
+        in the sense of `pgd`.
       threat: The ball: linf, l2 or l1.
       steps: At least 1, in all balls together; `loss` and its gradient are computed
         once more for each ball.
@@ -99,6 +107,7 @@ def apgd(
     check_restarts(random_start, restarts)
     counts = _steps_in_balls(steps, threat, wider)
     balls = *wider, threat
+    loss = judging(loss)
     rule: Any = _Sparsity if threat.norm == "l1" else _Halving
 
     def climb(keys, params, x, y):
@@ -112,10 +121,10 @@ def apgd(
             moved = wider and (number or random_start)
             state = rule.init(ball, x, start if moved else None)
             # Nothing before the start that it could be a rise from.
-            walk = _Walk(start, start, -lowest, best, (x, lowest), state)
+            walk = _Walk(start, start, -lowest, best, unranked(x), state)
             walk = _all_steps(gradient, ball, x, walk, count)
             start = walk.best.x
-        return walk.judged
+        return walk.kept
 
     return restarted(climb, random_start=random_start, restarts=restarts)
 
@@ -151,12 +160,13 @@ def _all_steps(gradient, threat, x, walk, count):
 
 def _step(gradient, threat, x, walk, now):
     number, since = now
-    slope, (value, judged) = gradient(walk.x_adv)
+    slope, values = gradient(walk.x_adv)
+    value = values[0]
     here = _Point(walk.x_adv, slope, value)
-    kept = better(walk.judged, walk.x_adv, judged)
-    best = _where(value > walk.best.value, here, walk.best)
+    kept = better(walk.kept, rank(walk.x_adv, values))
+    best = choose(value > walk.best.value, here, walk.best)
     back, rule = walk.rule.update(threat, x, value > walk.value, best, since)
-    here = _where(back, best, here)
+    here = choose(back, best, here)
     to = rule.step(threat, x, here.x, here.slope)
     if isinstance(rule, _Halving):
         # The first step has none before it to repeat.
@@ -247,12 +257,3 @@ class _Sparsity(NamedTuple):
 def _active(x_adv, x):
     """[B] how many pixels are moved."""
     return jnp.sum((x_adv != x).astype(x.dtype), (1, 2, 3))
-
-
-def _where(chosen, a, b):
-    """a for the chosen [B] examples, else b; of trees."""
-
-    def choose(p, q):
-        return jnp.where(chosen.reshape(-1, *[1] * (p.ndim - 1)), p, q)
-
-    return jax.tree.map(choose, a, b)

@@ -16,11 +16,17 @@ import jax.numpy as jnp
 from nrf import losses
 from nrf.attacks.apgd import apgd
 from nrf.attacks.fab import fab
-from nrf.attacks.inputs import batch_keys, check_batch, check_count, fold_each
-from nrf.attacks.pgd import better
+from nrf.attacks.inputs import (
+    batch_images,
+    batch_keys,
+    check_count,
+    fold_each,
+    two_values,
+)
+from nrf.attacks.pgd import Ranked, better, choose, rank
 from nrf.attacks.square import square
 from nrf.attacks.threat import Threat
-from nrf.types import Apply, Attack, Labels, Loss, outputs
+from nrf.types import Apply, Attack, Images, Labels, Loss, outputs
 
 
 class Component(NamedTuple):
@@ -37,17 +43,18 @@ class Component(NamedTuple):
 def worst_case(attacks: Sequence[Attack], judge: Loss) -> Attack:
     """All attacks on every example: the first that makes `judge` positive is kept.
 
-    Where none does, the image with the highest value is returned, which may be x.
+    Where none does, the image with the highest value is returned, which may be x. NaN
+    is the lowest, but where it is said of x itself: the network is wrong about it.
     """
 
     def attack(keys, params, x, y):
-        check_batch(x, y)
+        x = batch_images(x, y)
         keys = batch_keys(keys, x)
-        best = x, judge(params, x, y)
+        best = _start(x, judge(params, x, y))
         for number, one in enumerate(attacks):
             x_adv = one(fold_each(keys, number), params, x, y)
             best = _unless_broken(best, x_adv, judge(params, x_adv, y))
-        return jax.lax.stop_gradient(best[0])
+        return jax.lax.stop_gradient(best.x)
 
     return attack
 
@@ -71,7 +78,7 @@ def towards(apply: Apply, attack: Attack, rank: int | jax.Array) -> Attack:
     apply = outputs(apply)
 
     def untargeted(keys, params, x, y):
-        check_batch(x, y)
+        x = batch_images(x, y)
         targets = likeliest(apply(params, x).logits, y, rank)
         return attack(keys, params, x, (targets, y))
 
@@ -92,7 +99,7 @@ def targeted(apply: Apply, attack: Attack, *, targets: int) -> Attack:
     apply, margin = outputs(apply), losses.margin(apply)
 
     def untargeted(keys, params, x, y):
-        check_batch(x, y)
+        x = batch_images(x, y)
         keys = batch_keys(keys, x)
         logits = apply(params, x).logits
         if targets >= logits.shape[-1]:
@@ -106,9 +113,9 @@ def targeted(apply: Apply, attack: Attack, *, targets: int) -> Attack:
             x_adv = attack(own, params, x, (likeliest(logits, y, rank), y))
             return _unless_broken(best, x_adv, margin(params, x_adv, y)), None
 
-        best = x, margin(params, x, y)
-        (x_adv, _), _ = jax.lax.scan(one, best, jnp.arange(targets))
-        return jax.lax.stop_gradient(x_adv)
+        best = _start(x, margin(params, x, y))
+        best, _ = jax.lax.scan(one, best, jnp.arange(targets))
+        return jax.lax.stop_gradient(best.x)
 
     return untargeted
 
@@ -162,8 +169,7 @@ def _auto_pgd(apply, threat, steps, wide):
 
     def auto_pgd(loss, epsilon):
         return apgd(
-            # Whatever is climbed: an image counts when the network is wrong about it.
-            losses.judged(apply, loss, losses.margin),
+            loss(apply),
             threat(epsilon),
             steps=steps,
             random_start=True,
@@ -198,6 +204,13 @@ def _others(apply, threat, steps, queries):
     return fab_at, square_at
 
 
-def _unless_broken(best, x_adv, values):
+def _start(x: Images, values: jax.Array) -> Ranked:
+    """The images x to begin with; a network that says NaN of one is wrong about it."""
+    start = rank(x, two_values(values, x))
+    return start._replace(fools=start.fools | jnp.isnan(values))
+
+
+def _unless_broken(best: Ranked, x_adv: Images, values: jax.Array) -> Ranked:
     """The better image, but what is wrong already stays: it would be dropped."""
-    return better(best, x_adv, jnp.where(best[1] > 0, -jnp.inf, values))
+    other = rank(x_adv, two_values(values, x_adv))
+    return choose(best.fools, best, better(best, other))

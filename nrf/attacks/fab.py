@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from nrf.attacks.inputs import (
-    check_batch,
+    batch_images,
     check_count,
     make_gradient,
     two_values,
@@ -71,7 +71,7 @@ def smallest(
         raise ValueError("a smallest perturbation needs a norm: use linf, l2 or l1.")
 
     def find(params, x, y):
-        check_batch(x, y)
+        x = batch_images(x, y)
         step = functools.partial(_step, make_gradient(loss, params, y), threat, x)
         infinite = jnp.full_like(x[:, 0, 0, 0], jnp.inf)
         (_, kept, distance), _ = jax.lax.scan(step, (x, x, infinite), length=steps + 1)
@@ -97,6 +97,7 @@ def fab(
 
     def attack(keys, params, x, y):
         x_adv, distance = find(params, x, y)
+        x = batch_images(x, y)
         return jax.lax.stop_gradient(
             jnp.where(_images(distance <= threat.epsilon), x_adv, x)
         )
@@ -201,7 +202,7 @@ def _search(loss, params, x, y, x_adv, halvings):
         low, high, kept = state
         middle = (low + high) / 2
         here = jnp.clip(x + middle * (x_adv - x), 0, 1)
-        wrong = _images(two_values(loss(params, here, y))[1] > 0)
+        wrong = _images(two_values(loss(params, here, y), x)[1] > 0)
         low, high = jnp.where(wrong, low, middle), jnp.where(wrong, middle, high)
         return low, high, jnp.where(wrong, here, kept)
 

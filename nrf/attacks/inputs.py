@@ -11,8 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nrf.losses import Judged
-from nrf.types import Images, Key, Keys, Loss, Params, check_images, is_traced
+from nrf.losses import Judged, OfLogits
+from nrf.types import (
+    Images,
+    Key,
+    Keys,
+    Loss,
+    Params,
+    check_images,
+    check_key,
+    is_traced,
+    single,
+)
 
 
 def example_keys(key: Key, indices: jax.Array) -> Keys:
@@ -20,8 +30,14 @@ def example_keys(key: Key, indices: jax.Array) -> Keys:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
 
 
-def check_batch(x: Images, y: Any) -> None:
-    """Raises ValueError unless x are images, and y has a row for each of them."""
+def batch_images(x: Images, y: Any) -> Images:
+    """The images x, in float32 if they are in half precision.
+
+    In half precision steps are lost, and what rounding adds leaves the ball.
+
+    Raises:
+      ValueError: x are no images, or y has not one row for each of them.
+    """
     check_images(x)
     for leaf in jax.tree.leaves(y):
         shape = jnp.shape(leaf)
@@ -30,19 +46,16 @@ def check_batch(x: Images, y: Any) -> None:
                 f"labels or targets must have one row for each of the {len(x)} images, "
                 f"got shape {shape}."
             )
+    return single(x)
 
 
 def batch_keys(keys: Key | Keys, x: Images) -> Keys:
     """[B] keys for the images x: those given, or made of one by their places in x.
 
     Raises:
-      ValueError: keys that are not typed, or neither one nor as many as images.
+      ValueError: keys of another kind, or neither one nor as many as images.
     """
-    if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
-        raise ValueError(
-            f"keys must be typed, got {keys.dtype} {keys.shape}; write "
-            "jax.random.key(seed), not jax.random.PRNGKey(seed)."
-        )
+    check_key(keys)
     if keys.shape == ():
         return example_keys(keys, jnp.arange(len(x)))
     if keys.shape != (len(x),):
@@ -73,18 +86,26 @@ def check_positive(name: str, value: float | jax.Array) -> None:
         raise ValueError(f"{name} must be positive and finite, got {value}.")
 
 
-def two_values(values: Any) -> tuple[jax.Array, jax.Array]:
-    """What to climb and what to choose by, of a `Loss` or a `losses.Judged`."""
-    return values if isinstance(values, tuple) else (values, values)
+def judging(loss: Loss | Judged) -> Loss | Judged:
+    """`loss` with a second value that says what fools, where it knows."""
+    return loss.judged if isinstance(loss, OfLogits) else loss
 
 
-def check_values(values: jax.Array, x: Images) -> None:
-    """Raises ValueError unless a loss returned one value for each of the images."""
-    if jnp.shape(values) != (len(x),):
-        raise ValueError(
-            f"a loss must return one value for each of the {len(x)} images, got shape "
-            f"{jnp.shape(values)}; leave out the mean."
-        )
+def two_values(values: Any, x: Images) -> tuple[jax.Array, jax.Array]:
+    """What to climb and what to choose by, of a `Loss` or a `losses.Judged`: [B] each.
+
+    Raises:
+      ValueError: not one value for each of the images x.
+    """
+    both = values if isinstance(values, tuple) else (values, values)
+    for value in both:
+        if jnp.shape(value) != (len(x),):
+            raise ValueError(
+                f"a loss must return one value for each of the {len(x)} images, got "
+                f"shape {jnp.shape(value)}; leave out the mean."
+            )
+    value, judged = both
+    return value.astype(x.dtype), judged.astype(x.dtype)
 
 
 def make_gradient(
@@ -97,9 +118,7 @@ def make_gradient(
     """
 
     def total(x):
-        values, judged = two_values(loss(params, x, y))
-        check_values(values, x)
-        check_values(judged, x)
+        values, judged = two_values(loss(params, x, y), x)
         # The sum keeps an example's gradient independent of its batch.
         return jnp.sum(values), (values, judged)
 

@@ -1,19 +1,23 @@
 """Projected gradient ascent, the one loop behind every attack and data set here."""
 
+import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nrf.attacks.inputs import (
+    batch_images,
     batch_keys,
-    check_batch,
     check_count,
     check_positive,
+    judging,
     make_gradient,
     two_values,
 )
-from nrf.attacks.threat import Threat, land, uphill
+from nrf.attacks.threat import Threat, land, scaled, uphill
 from nrf.losses import Judged
 from nrf.types import Attack, Images, Loss, is_traced
 
@@ -28,6 +32,7 @@ def pgd(
     restarts: int = 1,
     keep_best: bool = False,
     momentum: float | jax.Array = 0.0,
+    decay: bool = False,
 ) -> Attack:
     """Projected gradient ascent on `loss` (https://arxiv.org/abs/1706.06083).
 
@@ -35,58 +40,91 @@ def pgd(
     projects the perturbation onto the threat and clips the image to [0, 1].
 
     Args:
-      loss: One value per example, to climb; `losses.judged`: and another to choose by.
+      loss: One value per example, to climb. A loss of logits, and `losses.judged`,
+        says what fools, too: that is best, and then what has the highest loss.
       threat: Where the perturbation may go.
       steps: At least 1.
       step_size: In the threat's norm and [0, 1] pixels.
       random_start: Start at a random allowed perturbation, not at x.
       restarts: Random starts per example, run as one batch of `restarts * B` images;
-        the one with the highest loss is returned. Needs `random_start`.
-      keep_best: Return the visited image with the highest loss, instead of the last.
+        the best is returned. Needs `random_start`.
+      keep_best: Return the best image visited, instead of the last.
       momentum: Steps follow g ← momentum g + ∇ / ‖∇‖₁, not the gradient ∇ (MI-FGSM,
         https://arxiv.org/abs/1710.06081); 1 there, and 0 for none.
+      decay: Steps shrink linearly, to nothing after the last: step t of T, from 0 on,
+        has `step_size` (1 − t / T). Equal steps end up to that far from their goal.
 
     Returns:
-      attack(keys, params, x, y) -> x_adv, like x [B, H, W, C] in [0, 1]: [B] keys for
-      random starts, or one key; y as `loss` wants it, with leading axis B.
+      attack(keys, params, x, y) -> x_adv, like x [B, H, W, C] in [0, 1], in float32 or
+      more: [B] keys for random starts, or one key; y as `loss` wants it, with leading
+      axis B.
 
     Raises:
       ValueError: a bad option here; a bad batch when the attack is called.
     """
     with_momentum = _check_steps(steps, step_size, momentum)
     check_restarts(random_start, restarts)
+    loss = judging(loss)
 
     def climb(keys, params, x, y):
         gradient = make_gradient(loss, params, y)
 
-        def step(carry, _):
+        def step(carry, share):
             x_adv, best, speed = carry
-            slope, (_, judged) = gradient(x_adv)
-            best = better(best, x_adv, judged) if keep_best else best
+            slope, values = gradient(x_adv)
+            best = better(best, rank(x_adv, values)) if keep_best else best
             if with_momentum:
                 slope = speed = momentum * speed + _unit_sum(slope)
-            d = x_adv - x + step_size * uphill(threat, x_adv, slope)
+            size = step_size * share if decay else step_size
+            d = x_adv - x + size * uphill(threat, x_adv, slope)
             return (land(threat, x, d), best, speed), None
 
         x_adv = jnp.clip(x + threat.sample(keys, x), 0, 1) if random_start else x
-        lowest = jnp.full_like(x[:, 0, 0, 0], -jnp.inf)
-        carry = x_adv, (x, lowest), jnp.zeros_like(x) if with_momentum else None
-        (x_adv, best, _), _ = jax.lax.scan(step, carry, length=steps)
+        carry = x_adv, unranked(x), jnp.zeros_like(x) if with_momentum else None
+        shares = (1 - np.arange(steps) / steps).astype(x.dtype) if decay else None
+        (x_adv, best, _), _ = jax.lax.scan(step, carry, shares, steps)
         if not keep_best and restarts == 1:
-            return x_adv, lowest
-        last = x_adv, two_values(loss(params, x_adv, y))[1]
-        return better(best, *last) if keep_best else last
+            return unranked(x_adv)
+        last = rank(x_adv, two_values(loss(params, x_adv, y), x))
+        return better(best, last)
 
     return restarted(climb, random_start=random_start, restarts=restarts)
 
 
-def better(
-    best: tuple[Images, jax.Array], x: Images, values: jax.Array
-) -> tuple[Images, jax.Array]:
-    """The better of two images for every example, and its value [B]; ties: `best`."""
-    improved = values > best[1]
-    kept = jnp.where(improved[:, None, None, None], x, best[0])
-    return kept, jnp.where(improved, values, best[1])
+class Ranked(NamedTuple):
+    """Images, and what they are chosen by."""
+
+    x: Images
+    fools: jax.Array  # [B] bool
+    value: jax.Array  # [B]
+
+
+def rank(x: Images, values: tuple[jax.Array, jax.Array]) -> Ranked:
+    """Images with a loss's two values there."""
+    value, judged = values
+    return Ranked(x, judged > 0, value)
+
+
+def unranked(x: Images) -> Ranked:
+    """Images that any other is better than, but one of NaN, which exceeds nothing."""
+    lowest = jnp.full_like(x[:, 0, 0, 0], -jnp.inf)
+    return Ranked(x, lowest > 0, lowest)
+
+
+def better(best: Ranked, other: Ranked) -> Ranked:
+    """For every example what fools, or else has the higher value; ties: `best`."""
+    first = other.fools & ~best.fools
+    equal = other.fools == best.fools
+    return choose(first | equal & (other.value > best.value), other, best)
+
+
+def choose(chosen: jax.Array, a: Any, b: Any) -> Any:
+    """a for the chosen [B] examples, else b; of trees."""
+
+    def one(p, q):
+        return jnp.where(chosen.reshape(-1, *[1] * (p.ndim - 1)), p, q)
+
+    return jax.tree.map(one, a, b)
 
 
 def check_restarts(random_start: bool, restarts: int) -> None:
@@ -100,31 +138,35 @@ def check_restarts(random_start: bool, restarts: int) -> None:
 
 
 def restarted(
-    climb: Callable[..., tuple[Images, jax.Array]], *, random_start: bool, restarts: int
+    climb: Callable[..., Ranked], *, random_start: bool, restarts: int
 ) -> Attack:
-    """The attack that runs `climb` `restarts` times, and keeps the highest value.
+    """The attack that runs `climb` `restarts` times, and keeps the best.
 
-    `climb(keys, params, x, y) -> (x_adv, values [B])`; all runs are one batch. Restart
-    r of an example draws from fold_in(its key, r): asking for more restarts keeps the
-    earlier ones.
+    `climb(keys, params, x, y) -> Ranked`; all runs are one batch. Restart r of an
+    example draws from fold_in(its key, r): asking for more restarts keeps the earlier
+    ones.
     """
 
     def attack(keys, params, x, y):
-        check_batch(x, y)
+        x = batch_images(x, y)
         keys = batch_keys(keys, x)
         if random_start:
             fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
             keys = jnp.concatenate([fold(keys, r) for r in range(restarts)])
         if restarts == 1:
-            return jax.lax.stop_gradient(climb(keys, params, x, y)[0])
+            return jax.lax.stop_gradient(climb(keys, params, x, y).x)
 
         def repeat(a):
             return jnp.concatenate([a] * restarts)
 
-        x_adv, values = climb(keys, params, repeat(x), jax.tree.map(repeat, y))
-        worst = jnp.argmax(values.reshape(restarts, len(x)), axis=0)
-        x_adv = x_adv.reshape(restarts, *x.shape)[worst, jnp.arange(len(x))]
-        return jax.lax.stop_gradient(x_adv)
+        def run(number):
+            rows = slice(number * len(x), (number + 1) * len(x))
+            return jax.tree.map(lambda a: a[rows], runs)
+
+        runs = climb(keys, params, repeat(x), jax.tree.map(repeat, y))
+        return jax.lax.stop_gradient(
+            functools.reduce(better, map(run, range(restarts))).x
+        )
 
     return attack
 
@@ -139,7 +181,6 @@ def _check_steps(steps, step_size, momentum):
 
 
 def _unit_sum(slope):
-    """∇ / ‖∇‖₁."""
-    size = jnp.sum(jnp.abs(slope), (1, 2, 3), keepdims=True)
-    # The floor makes a zero gradient add nothing rather than NaN.
-    return slope / jnp.maximum(size, 1e-12)
+    """∇ / ‖∇‖₁; of a zero gradient, zero."""
+    slope = scaled(slope)
+    return slope / jnp.maximum(jnp.sum(jnp.abs(slope), (1, 2, 3), keepdims=True), 1)

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nrf.attacks.inputs import check_count, check_values
-from nrf.attacks.pgd import better, restarted
+from nrf.attacks.inputs import check_count, judging, two_values
+from nrf.attacks.pgd import better, rank, restarted, unranked
 from nrf.attacks.threat import Threat, land
+from nrf.losses import Judged
 from nrf.types import Attack, Loss
 
 # After these many of 10,000 queries the share of pixels in a square is halved.
@@ -44,7 +45,7 @@ def sides(
 
 
 def square(
-    loss: Loss,
+    loss: Loss | Judged,
     threat: Threat,
     *,
     queries: int,
@@ -60,7 +61,7 @@ def square(
     of two blobs of opposite signs. A proposal is kept where it makes the loss higher.
 
     Args:
-      loss: Climbed; published is `losses.margin(apply)`.
+      loss: Climbed, as by `pgd`; published is `losses.margin(apply)`.
       threat: linf, l2 or l1.
       queries: Of the loss, for each example; at least 1.
       share: Of the image, that the first squares cover; 0.8 as in AutoAttack.
@@ -74,6 +75,7 @@ def square(
     """
     schedule = queries if schedule is None else schedule
     _check_options(threat, queries, share, schedule)
+    loss = judging(loss)
     begin = stripes if threat.norm == "linf" else tiles
 
     def climb(keys, params, x, y):
@@ -86,16 +88,14 @@ def square(
 
         def step(carry, now):
             proposal, best = carry
-            values = loss(params, proposal, y)
-            check_values(values, x)
-            best = better(best, proposal, values)
-            return (_proposal(threat, keys, x, best[0], *now), best), None
+            values = two_values(loss(params, proposal, y), x)
+            best = better(best, rank(proposal, values))
+            return (_proposal(threat, keys, x, best.x, *now), best), None
 
         def first(key):
             return begin(threat, jax.random.fold_in(key, 0), shape, x.dtype)
 
-        lowest = jnp.full_like(x[:, 0, 0, 0], -jnp.inf)
-        carry = land(threat, x, jax.vmap(first)(keys)), (x, lowest)
+        carry = land(threat, x, jax.vmap(first)(keys)), unranked(x)
         # The square of query i is proposed after query i - 1; the last is not used.
         later = np.arange(1, queries + 1, dtype=np.int32), np.append(squares[1:], 1)
         (_, best), _ = jax.lax.scan(step, carry, later)
@@ -130,7 +130,7 @@ def _proposal(threat, keys, x, best, query, side):
 
 def draw_numbers(key, shape):
     """What one proposal draws, for an image of this shape [H, W, C]."""
-    drawn = jax.random.uniform(key, (5 + shape[2],))
+    drawn = jax.random.uniform(key, (5 + shape[2],), jnp.float32)
     signs = jnp.where(drawn[5:] < 0.5, -1.0, 1.0)
     return _Draws(drawn[:4].reshape(2, 2), drawn[4] < 0.5, signs)
 
@@ -147,10 +147,16 @@ def _window(place, side, shape):
     return rows, columns, inside[:, :, None]
 
 
+def _signs(key, shape, dtype):
+    """-1 or 1, as of `jax.random.rademacher`, whose draws depend on JAX's settings."""
+    up = jax.random.bernoulli(key, jnp.float32(0.5), shape)
+    return jnp.where(up, 1, -1).astype(dtype)
+
+
 def stripes(threat, key, shape, dtype):
     """Algorithm 1: every column of every channel is up or down, whole."""
     _, width, channels = shape
-    signs = jax.random.rademacher(key, (1, width, channels), dtype)
+    signs = _signs(key, (1, width, channels), dtype)
     return jnp.broadcast_to(threat.epsilon * signs, shape)
 
 
@@ -169,7 +175,7 @@ def tiles(threat, key, shape, dtype):
         threat, jnp.array(rows % side), jnp.array(columns % side), side, shape
     )
     count = (height // side, width // side)
-    signs = jax.random.rademacher(key, (*count, channels), dtype)
+    signs = _signs(key, (*count, channels), dtype)
     # The rest of the image, where tiles do not go into it, stays as it is.
     whole = (rows < count[0] * side) & (columns < count[1] * side)
     row = np.minimum(rows // side, count[0] - 1)

@@ -41,12 +41,12 @@ def linf(epsilon: float | jax.Array) -> Threat:
 
     def sample(keys, x):
         def draw(key):
-            return jax.random.uniform(key, x.shape[1:], x.dtype, -1, 1)
+            return jax.random.uniform(key, x.shape[1:], jnp.float32, -1, 1)
 
-        return epsilon * jax.vmap(draw)(keys)
+        return epsilon * jax.vmap(draw)(keys).astype(x.dtype)
 
     return Threat(
-        steepest=jnp.sign,
+        steepest=lambda slope: jnp.sign(scaled(slope)),
         project=lambda d: jnp.clip(d, -epsilon, epsilon),
         sample=sample,
         norm="linf",
@@ -66,17 +66,12 @@ def l2(epsilon: float | jax.Array) -> Threat:
         raise ValueError(f"l2 epsilon must be positive and finite, got {epsilon}.")
 
     def project(d):
-        return d * jnp.minimum(1, epsilon / _norm(d))
+        norm = _norm(d)
+        far = norm > epsilon
+        return d * jnp.where(far, epsilon / jnp.where(far, norm, 1), 1)
 
     def sample(keys, x):
-        def draw(key):
-            key_direction, key_radius = jax.random.split(key)
-            direction = jax.random.normal(key_direction, x.shape[1:], x.dtype)
-            radius = jax.random.uniform(key_radius, (1, 1, 1), x.dtype)
-            # Volume grows as radius^size: the root makes the ball uniformly filled.
-            return direction, radius ** (1 / direction.size)
-
-        direction, radius = jax.vmap(draw)(keys)
+        direction, radius = _draw(jax.random.normal, keys, x)
         return epsilon * radius * _unit(direction)
 
     return Threat(_unit, project, sample, "l2", epsilon)
@@ -105,13 +100,7 @@ def l1(epsilon: float | jax.Array, *, share: float = 0.01) -> Threat:
         return sparse_sign(slope, jnp.full(len(slope), count))
 
     def sample(keys, x):
-        def draw(key):
-            key_direction, key_radius = jax.random.split(key)
-            direction = jax.random.laplace(key_direction, x.shape[1:], x.dtype)
-            radius = jax.random.uniform(key_radius, (1, 1, 1), x.dtype)
-            return direction, radius ** (1 / direction.size)
-
-        direction, radius = jax.vmap(draw)(keys)
+        direction, radius = _draw(jax.random.laplace, keys, x)
         return epsilon * radius * direction / _sum(jnp.abs(direction))
 
     def project(d):
@@ -148,6 +137,7 @@ def movable(x: Images, slope: Images) -> Images:
 
 def sparse_sign(slope: Images, count: jax.Array) -> Images:
     """The step of l1 norm 1 that moves the `count` [B] steepest pixels, all equally."""
+    slope = scaled(slope)
     size = jnp.abs(slope)
 
     def enough(above):
@@ -167,7 +157,28 @@ def length(threat: Threat, d: Images) -> jax.Array:
         return jnp.max(size, (1, 2, 3))
     if threat.norm == "l1":
         return jnp.sum(size, (1, 2, 3))
-    return jnp.sqrt(jnp.sum(d**2, (1, 2, 3)))
+    return _norm(d)[:, 0, 0, 0]
+
+
+def scaled(d: Images) -> Images:
+    """d times a power of two, so that no square of it over- or underflows.
+
+    The largest size is at least 1, and 0 where d is 0. Sizes below the least normal
+    number are read from their bits: CPUs would take them for 0.
+    """
+    bits = _bits(jnp.abs(d))
+    largest = jnp.max(bits, (1, 2, 3), keepdims=True)
+    counted = jnp.where(jnp.signbit(d), -1, 1).astype(d.dtype) * bits.astype(d.dtype)
+    normal = largest >= 1 << jnp.finfo(d.dtype).nmant
+    return jnp.where(normal, d * _inverse(largest, d.dtype), counted)
+
+
+def _inverse(bits, dtype):
+    """The power of two that brings normal numbers of these bits between 2 and 4."""
+    info = jnp.finfo(dtype)
+    exponent = jnp.maximum(bits >> info.nmant, 1)
+    inverse = 2 * info.maxexp - 1 - exponent
+    return _floats(inverse << info.nmant, dtype)
 
 
 def bracket(
@@ -175,17 +186,48 @@ def bracket(
 ) -> tuple[jax.Array, jax.Array]:
     """Where `holds` ends between low, where it does, and high, to the last bit.
 
-    All are [B, 1, 1, 1]. On CPUs sorting the pixels, which would tell too, takes 20
-    times longer.
+    low and high are of one shape, and not negative: such floats have the order of
+    their bits, taken as whole numbers. On CPUs sorting the pixels, which would tell
+    too, takes 20 times longer.
     """
 
     def halve(_, ends):
         low, high = ends
-        middle = (low + high) / 2
-        held = holds(middle)
+        middle = low + (high - low) // 2
+        held = holds(_floats(middle, dtype))
         return jnp.where(held, middle, low), jnp.where(held, high, middle)
 
-    return jax.lax.fori_loop(0, 40, halve, (low, high))
+    dtype = low.dtype
+    count = jnp.finfo(dtype).bits
+    low, high = jax.lax.fori_loop(0, count, halve, (_bits(low), _bits(high)))
+    return _floats(low, dtype), _floats(high, dtype)
+
+
+def _bits(a):
+    """The bits of floats as whole numbers."""
+    kind = jnp.dtype(f"int{jnp.finfo(a.dtype).bits}")
+    return jax.lax.bitcast_convert_type(a, kind)
+
+
+def _floats(bits, dtype):
+    return jax.lax.bitcast_convert_type(bits, dtype)
+
+
+def _draw(distribution, keys, x):
+    """Directions like x, and shares [B, 1, 1, 1] of the radius that fill a ball.
+
+    In float32 whatever x is, so that equal keys draw equal numbers.
+    """
+
+    def one(key):
+        key_direction, key_radius = jax.random.split(key)
+        direction = distribution(key_direction, x.shape[1:], jnp.float32)
+        radius = jax.random.uniform(key_radius, (1, 1, 1), jnp.float32)
+        # Volume grows as radius^size: the root makes the ball uniformly filled.
+        return direction, radius ** (1 / direction.size)
+
+    direction, radius = jax.vmap(one)(keys)
+    return direction.astype(x.dtype), radius.astype(x.dtype)
 
 
 def _shrink(d, room, epsilon):
@@ -211,9 +253,12 @@ def _sum(d):
 
 
 def _norm(d):
-    # The floor makes a zero gradient a zero step rather than NaN.
-    return jnp.maximum(jnp.sqrt(jnp.sum(d**2, (1, 2, 3), keepdims=True)), 1e-12)
+    """[B, 1, 1, 1] Euclidean norms."""
+    scale = _inverse(jnp.max(_bits(jnp.abs(d)), (1, 2, 3), keepdims=True), d.dtype)
+    return jnp.sqrt(_sum((d * scale) ** 2)) / scale
 
 
 def _unit(d):
-    return d / _norm(d)
+    """d / ‖d‖₂, and 0 for 0."""
+    d = scaled(d)
+    return d / jnp.maximum(jnp.sqrt(_sum(d**2)), 1)

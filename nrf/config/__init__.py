@@ -7,15 +7,25 @@ sets in `nrf.experiments.recipes`.
 """
 
 from nrf.config.experiment import Experiment, Features
-from nrf.config.optional import AutoAttack, Controls, Leakage, Plane, Tables
+from nrf.config.optional import (
+    AutoAttack,
+    Closeness,
+    Controls,
+    Leakage,
+    Plane,
+    Student,
+    Tables,
+)
 from nrf.config.parts import PGD, Evaluation, Norm, Training, Work, evenly_spaced
 from nrf.config.sets import Set
 from nrf.config.theory import Ellipses, Theory
 from nrf.config.transfer import Learner, Transfer
+from nrf.config.verify import Verify
 
 __all__ = [
     "PGD",
     "AutoAttack",
+    "Closeness",
     "Controls",
     "Ellipses",
     "Evaluation",
@@ -26,10 +36,12 @@ __all__ = [
     "Norm",
     "Plane",
     "Set",
+    "Student",
     "Tables",
     "Theory",
     "Training",
     "Transfer",
+    "Verify",
     "Work",
     "evenly_spaced",
 ]

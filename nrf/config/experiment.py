@@ -1,10 +1,10 @@
 """The main experiment: networks on D, the sets made with them, and what is asked."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from nrf.config.optional import AutoAttack, Controls, Tables
+from nrf.config.optional import AutoAttack, Closeness, Controls, Student, Tables
 from nrf.config.parts import (
     Evaluation,
     Norm,
@@ -12,6 +12,7 @@ from nrf.config.parts import (
     Work,
     check_epsilon,
     require,
+    require_builder,
     require_counts,
     require_name,
     require_positive,
@@ -60,14 +61,24 @@ class Experiment:
     networks: Mapping[str, Training]  # Trainings on D by the network's name.
     sets: tuple[Set, ...]  # The constructed data sets, in their order.
     evaluation: Evaluation  # How all these networks are tested.
+    # Learners of other kinds by name, "mlp_on_D_R" is the one called "mlp" on D_R; None
+    # leaves one out.
+    students: Mapping[str, Student | None] = field(default_factory=dict)
     features: Features | None = None  # Usefulness of the networks' units (section 2).
     tables: Tables | None = None  # The other rows of the paper's tables.
     controls: Controls | None = None  # What the paper's readers asked for.
     autoattack: AutoAttack | None = None  # The strongest attack, beside PGD.
+    closeness: Closeness | None = None  # Of classes, beside the pushes.
+    # Called with this config where the right accuracies are known: by network, a list
+    # of {"epsilon": ..., "accuracy": ...}, for the report.
+    answers: Callable[..., Any] | None = None
     seeds: tuple[int, ...] = (0,)  # Everything is repeated for each.
     data_note: str = ""  # Said in the report, e.g. which copy of the data this is.
     train_examples: int | None = None  # The first so many; None for all.
     test_examples: int | None = None  # The first so many; None for all.
+    # The part of the training examples that networks are tested on instead of the test
+    # examples, which should be looked at once; to choose settings by. 0 for none.
+    validation: float = 0.0
     data_dir: str | None = None  # TFDS's own folder where it is not given.
     storage: Literal["float32", "float16"] = "float32"  # Of the constructed images.
     work: Work = field(default_factory=Work)  # What changes no result.
@@ -75,10 +86,10 @@ class Experiment:
     def __post_init__(self):
         require_seeds(self.seeds)
         require_storage(self.storage)
+        require_builder(self.network)
         require(
-            callable(getattr(self.network, "build", None)),
-            f"network must have a method build(num_classes), got {self.network!r}; "
-            "nrf.models has seven, and a frozen dataclass of your own will do.",
+            0 <= self.validation < 1,
+            f"validation must be in [0, 1), got {self.validation}.",
         )
         require(len(self.networks) > 0, "networks must have one training at least.")
         self._check_names()
@@ -124,6 +135,9 @@ class Experiment:
             if self.controls.leakage:
                 after = self.controls.leakage.after
                 need(datasets, after, "leakage is measured after")
+        for name in self.learners:
+            for on in self.lessons:
+                take(f"{name}_on_{on}", networks)
 
     @property
     def _groups(self) -> list[tuple[Mapping[str, Training], tuple[Set, ...]]]:
@@ -136,9 +150,24 @@ class Experiment:
         return groups
 
     @property
+    def learners(self) -> dict[str, Student]:
+        """The students that are not left out."""
+        return {name: one for name, one in self.students.items() if one}
+
+    @property
+    def lessons(self) -> tuple[str, ...]:
+        """The data sets that every student learns: D, and the figure's."""
+        return ("D", *(one.name for one in self.sets if one.train))
+
+    @property
     def all_sets(self) -> tuple[Set, ...]:
         """Those of the figure, of the tables and of the controls."""
         return tuple(one for _, sets in self._groups for one in sets)
+
+    def tested(self, on: str) -> Evaluation:
+        """How networks trained on the set `on` are tested; some without attack."""
+        plain = any(one.name == on and not one.attacked for one in self.all_sets)
+        return replace(self.evaluation, epsilons=()) if plain else self.evaluation
 
     @property
     def reported_epsilon(self) -> float | None:

@@ -158,6 +158,9 @@ def _entries(
         if parts is None:
             hint = hints.get(field.name, Any)
             yield field.name, (field.name,), held, hint, text
+        # What the annotation of a mapping says of each of its values.
+        of = typing.get_args(hints.get(field.name))[1:] or (Any,)
+        within = of[0] if isinstance(held, Mapping) else Any
         for key, part in parts or ():
             named = key if isinstance(held, Mapping) else getattr(part, "name", None)
             shown = str(named)
@@ -167,7 +170,7 @@ def _entries(
             taken.add(shown)
             # The sentence on a container is not about one part of it.
             about = "" if dataclasses.is_dataclass(part) else text
-            yield shown, (field.name, key), part, Any, about
+            yield shown, (field.name, key), part, within, about
 
 
 def _parts(value: Any) -> list[tuple[Any, Any]] | None:

@@ -1,10 +1,44 @@
-"""What is measured beside the main experiment: other tables, controls, AutoAttack."""
+"""What is measured beside the main experiment: students, other tables, controls."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from nrf.config.parts import Training, check_epsilon, require, require_counts
+from nrf.config.parts import (
+    Training,
+    check_epsilon,
+    require,
+    require_builder,
+    require_counts,
+)
 from nrf.config.sets import Set
+
+
+@dataclass(frozen=True)
+class Student:
+    """A learner of another kind, trained on D and on the sets of the figure."""
+
+    network: Any  # Its architecture: a frozen dataclass with build(num_classes).
+    training: Training  # On every one of these sets.
+
+    def __post_init__(self):
+        require_builder(self.network)
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """How large pushes are beside the distance of classes, and how far matching got.
+
+    On evenly spaced images of D and of the sets made of it.
+    """
+
+    images: int = 500  # Whose neighbours in D are looked for.
+    matched: int = 100  # Matched once more, from the same starts; 0 for none,
+    steps: int = 1000  # in so many steps, which shrink to zero.
+
+    def __post_init__(self):
+        require_counts(self, "images", "steps")
+        require_counts(self, "matched", least=0)
 
 
 @dataclass(frozen=True)

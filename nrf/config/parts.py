@@ -1,6 +1,7 @@
 """What experiments are put together from: attacks, trainings, evaluations, the work."""
 
 import math
+import numbers
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +20,14 @@ def require_counts(settings: Any, *names: str, least: int = 1) -> None:
     """Raises ValueError unless these fields are whole numbers and large enough."""
     for name in names:
         value = getattr(settings, name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
         require(
-            whole and value >= least,
+            _is_whole(value) and value >= least,
             f"{name} must be a whole number of at least {least}, got {value!r}.",
         )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def require_positive(settings: Any, *names: str) -> None:
@@ -42,7 +46,7 @@ def require_seeds(seeds: tuple[int, ...]) -> None:
     )
     # JAX keeps the lower 32 bits only: two seeds could be the same one.
     require(
-        all(0 <= seed < 2**32 for seed in seeds),
+        all(_is_whole(seed) and 0 <= seed < 2**32 for seed in seeds),
         f"seeds must be whole numbers from 0 to 2**32 - 1, got {seeds}.",
     )
 
@@ -52,6 +56,15 @@ def require_name(name: str) -> None:
     require(
         bool(re.fullmatch(r"\w[\w.+-]*", name)),
         f"{name!r} is no name for a folder; use letters, digits and _ . + - only.",
+    )
+
+
+def require_builder(network: Any) -> None:
+    """Raises ValueError unless this is an architecture."""
+    require(
+        callable(getattr(network, "build", None)),
+        f"network must have a method build(num_classes), got {network!r}; nrf.models "
+        "has eight, and a frozen dataclass of your own will do.",
     )
 
 
@@ -109,7 +122,7 @@ class PGD:
 
 @dataclass(frozen=True)
 class Training:
-    """Stochastic gradient descent with Nesterov momentum, on `attack`'s images."""
+    """Stochastic gradient descent with momentum, on `attack`'s images."""
 
     epochs: int  # Times that every training example is seen.
     batch_size: int  # Examples of an update.
@@ -119,10 +132,14 @@ class Training:
     schedule: Literal["steps", "cosine", "triangle"] = "cosine"
     drops: tuple[float, ...] = (0.5, 0.75)  # Of "steps": fractions of the training.
     warmup: float = 0.1  # Of "cosine" and "triangle": fraction of the training.
-    momentum: float = 0.9  # Nesterov's; 0 for none.
+    momentum: float = 0.9  # 0 for none.
+    nesterov: bool = True  # Look ahead along the momentum; the paper's does not.
     weight_decay: float = 5e-4  # On all parameters, as the paper's.
     pad: int = 0  # Pixels by which random crops may be shifted; 0 for none.
     flip: bool = False  # Mirror random images left to right.
+    # Brightness, contrast and saturation are changed by up to this part.
+    jitter: float = 0.0
+    rotation: float = 0.0  # Degrees by which images are turned at most.
     attack: PGD | None = None  # Adversarial training when given.
     # What the attack climbs and the update descends, made of a Model: see `nrf.losses`.
     # None is cross-entropy for both (Madry et al.).
@@ -150,6 +167,11 @@ class Training:
         require(
             0 <= self.weight_decay < math.inf,
             f"weight_decay must be finite and not negative, got {self.weight_decay}.",
+        )
+        require(0 <= self.jitter <= 1, f"jitter must be in [0, 1], got {self.jitter}.")
+        require(
+            0 <= self.rotation <= 180,
+            f"rotation must be in [0, 180] degrees, got {self.rotation}.",
         )
         starts_still = self.attack is not None and not self.attack.random_start
         require(

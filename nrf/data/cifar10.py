@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import io
 import os
-import shutil
 import tarfile
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from nrf import folders
 from nrf.data.tfds import folder_of
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -28,7 +28,6 @@ NAMES = tuple(
     "airplane automobile bird cat deer dog frog horse ship truck".split()
 )  # In the order of the labels.
 VERSION = "3.0.2"
-_TEMPORARY = ".nrf-cifar10-"  # The number of its process follows.
 PART = 1 << 20  # Bytes read at a time.
 _TIMEOUT = 10  # Seconds without an answer until there is no network.
 
@@ -61,11 +60,8 @@ def prepare(
             f"{folder} is there and is not CIFAR-10 as TFDS writes it: it has no "
             "dataset_info.json. Move it away."
         )
-    _remove_stale(root)
-    # Everything lies in one temporary folder, with a name that tells whose it is.
-    temporary = root / f"{_TEMPORARY}{os.getpid()}"
-    temporary.mkdir()
-    try:
+    # Everything lies in one temporary folder.
+    with folders.temporary(root / "cifar10") as temporary:
         if archive is None:
             archive = temporary / "cifar-10-binary.tar.gz"
             download(archive)
@@ -76,8 +72,6 @@ def prepare(
         except OSError:  # Another process was faster.
             if not (folder / "dataset_info.json").exists():
                 raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
@@ -93,23 +87,6 @@ def _make_folder(path: Path) -> None:
         raise OSError(
             f"data sets cannot be kept in {path}: {error.strerror}."
         ) from error
-
-
-def _remove_stale(root: Path) -> None:
-    """Removes the temporary folders of processes of this machine that are no more."""
-    for leftover in root.glob(f"{_TEMPORARY}*"):
-        owner = leftover.name.removeprefix(_TEMPORARY)
-        if not owner.isdecimal():
-            continue
-        try:
-            if int(owner) != os.getpid():
-                os.kill(int(owner), 0)  # Signal 0 only asks whether it is there.
-                continue
-        except PermissionError:  # It is there, and somebody else's.
-            continue
-        except ProcessLookupError:
-            pass
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def check_archive(path: str | os.PathLike) -> None:

@@ -2,12 +2,13 @@
 
     train, test = load("digits")
     train, test = load("cifar10")                        # prepared by TFDS
-    train, test = load("photos/")                        # PNG or JPEG in class folders
+    train, test = load("pictures/")                      # PNG or JPEG in class folders
     train, test = load("runs/digits/seed0/D_R")          # a constructed set
     train, test = load(((x, y), (x_test, y_test)))       # arrays
 
-"digits" comes with scikit-learn and "planted" is made by `nrf.data.planted`. Data sets
-of TensorFlow Datasets are read without TensorFlow; `nrf.data.cifar10` prepares CIFAR-10
+"photos", "digits" and "mnist5k" lie inside of Python packages (`nrf.data.photos`,
+`nrf.data.packaged`), and "planted" is made by `nrf.data.planted`. Data sets of
+TensorFlow Datasets are read without TensorFlow; `nrf.data.cifar10` prepares CIFAR-10
 without it too. For folders of images see `nrf.data.folder`.
 """
 
@@ -16,10 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nrf.data import arrays, digits, folder, planted, tfds
+from nrf.data import arrays, folder, packaged, photos, planted, tfds
 from nrf.types import Dataset
 
-_BUILT_IN = {"digits": digits.load, "planted": planted.load}
+_BUILT_IN = {
+    "digits": packaged.digits,
+    "mnist5k": packaged.mnist5k,
+    "photos": photos.load,
+    "planted": planted.load,
+}
 BUILT_IN = tuple(_BUILT_IN)
 # A name, a path, or a pair (train, test); see `load`.
 Spec = str | os.PathLike | Sequence[Any]
@@ -35,7 +41,7 @@ def load(
     """The training and the test set of `spec`, the first so many examples of each.
 
     `spec` is one of
-    - "digits" or "planted";
+    - "photos", "digits", "mnist5k" or "planted";
     - the name of a data set prepared by TFDS, in `data_dir`; None means TFDS's own
       folder, $TFDS_DATA_DIR or ~/tensorflow_datasets. It goes before a folder of the
       same name here, for which write "./name". Where there is no "test" split,

@@ -32,14 +32,18 @@ def folder_of(data_dir: str | os.PathLike | None) -> Path:
 
 
 def local(path: str | os.PathLike) -> Path:
-    """`path` with ~ written out; raises ValueError for gs:// and its like."""
+    """`path` with ~ written out; raises ValueError for gs:// and where ~ is nowhere."""
     # A Path has made gs:/ of gs:// already.
     if re.match(r"[A-Za-z][\w+.-]+:/", os.fspath(path)):
         raise ValueError(
             f"{path} is not a folder of this machine, and only such are read; copy it "
             "first, for example with `gcloud storage cp -r`."
         )
-    return Path(path).expanduser()
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # There is no $HOME, and the system knows none.
+        words = f"{path} is nowhere: there is no home; set HOME or TFDS_DATA_DIR."
+        raise ValueError(words) from error
 
 
 def is_prepared(folder: Path) -> bool:
@@ -121,7 +125,7 @@ def _no_such(
     else:
         where = f"{folder} holds {', '.join(names) or 'no prepared data set'}"
     if built_in:
-        where += f", and {' and '.join(built_in)} are built in"
+        where += f", and {', '.join(built_in)} are built in"
     elsewhere = "for a copy elsewhere give data_dir or set TFDS_DATA_DIR."
     if name == "cifar10":
         advice = (

@@ -8,20 +8,24 @@ sets and networks of one architecture:
 
     checks = evaluate.make_checks(
         model.apply, losses.cross_entropy(model.apply), attacks.l2, attack_at,
-        crossings=2.5, more_steps=attack_at_twice_the_steps,
+        crossings=2.5, more_steps=attack_at_twice_the_steps, attack_on=attack_of,
     )
-    evidence = evaluate.gather(key, checks, params, test, epsilon=0.5, batch_size=500)
-    evidence.verdict  # "believable", or the names of what is wrong
-    evidence.refuse()  # Raises ValueError, in sentences, unless it is believable.
+    found = evaluate.gather(key, checks, params, test, epsilon=0.5, batch_size=500)
+    found.withstood  # [N] bool, of every example
+    found.evidence.verdict  # "believable", or the names of what is wrong
+    found.evidence.refuse()  # Raises ValueError, in sentences, unless it is believable.
 
 An attack that is weak or broken makes any network look robust. evidence.py collects the
-numbers that give such an attack away, in the pass that computes the accuracy;
-findings.py turns numbers into words. "Believable" refers to what was checked, and
-remarks name what was not: it is no proof of robustness, such as `nrf.features.certify`
-gives for features.
+numbers that give such an attack away, in the pass that computes the accuracy: checks.py
+and slopes.py look at every image, active.py plants adversarial examples that the attack
+must find. causes.py turns numbers into words. "Believable" refers to what was checked,
+and remarks name what was not: it is no proof of robustness, such as
+`nrf.features.certify` gives for features. tests/failures/ has some 50 broken
+evaluations and what is found of each, and sound ones, of which nothing is.
 
-The checklists behind it: https://arxiv.org/abs/1802.00420 (gradients that mislead) and
-https://arxiv.org/abs/1902.06705 (how to evaluate).
+The checklists behind it: https://arxiv.org/abs/1802.00420 (gradients that mislead),
+https://arxiv.org/abs/1902.06705 (how to evaluate) and https://arxiv.org/abs/2206.13991
+(active tests).
 """
 
 from nrf.evaluate.accuracy import (
@@ -33,7 +37,8 @@ from nrf.evaluate.accuracy import (
     right,
     score,
 )
-from nrf.evaluate.evidence import Checks, gather, make_checks
+from nrf.evaluate.chance import by_chance
+from nrf.evaluate.evidence import Checks, Gathered, gather, make_checks
 from nrf.evaluate.findings import BELIEVABLE, Evidence, Finding
 from nrf.evaluate.robust import RobustAccuracy, robust_accuracy
 
@@ -43,8 +48,10 @@ __all__ = [
     "Correct",
     "Evidence",
     "Finding",
+    "Gathered",
     "RobustAccuracy",
     "Score",
+    "by_chance",
     "gather",
     "make_checks",
     "make_correct",

@@ -63,12 +63,12 @@ def make_correct(
     apply = checked(apply)
 
     def test(key, params, epsilon, indices, x, y):
-        right = jnp.argmax(apply(params, x).logits, -1) == y
+        right = answers(apply(params, x).logits) == y
         if attack_at is None:
             return right
         keys = example_keys(key, indices)
         x_adv = attack_at(epsilon)(keys, params, x, y)
-        return right & (jnp.argmax(apply(params, x_adv).logits, -1) == y)
+        return right & (answers(apply(params, x_adv).logits) == y)
 
     return Correct(jax.jit(test), attack_at)
 
@@ -76,9 +76,19 @@ def make_correct(
 def make_predict(
     apply: Callable[[Params, Images], Any],
 ) -> Callable[[Params, Images], Labels]:
-    """predict(params, x) -> [B] the classes of images [B, H, W, C], compiled."""
+    """predict(params, x) -> [B] the `answers` to images [B, H, W, C], compiled."""
     apply = checked(apply)
-    return jax.jit(lambda params, x: jnp.argmax(apply(params, x).logits, -1))
+    return jax.jit(lambda params, x: answers(apply(params, x).logits))
+
+
+def answers(logits: jax.Array) -> Labels:
+    """[B] int32 the class with the highest of the logits [B, K].
+
+    Beside a NaN it is -1, which is no class and no label, so that it is never right:
+    argmax would take the first NaN for the highest.
+    """
+    unknown = jnp.any(jnp.isnan(logits), -1)
+    return jnp.where(unknown, -1, jnp.argmax(logits, -1)).astype(jnp.int32)
 
 
 def predictions(
@@ -90,7 +100,7 @@ def predictions(
     mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
 ) -> np.ndarray:
-    """[N] int32 classes of images [N, H, W, C], by `predict` from `make_predict`.
+    """[N] int32 `answers` to images [N, H, W, C], by `predict` from `make_predict`.
 
     Raises:
       ValueError: images outside [0, 1].
@@ -160,6 +170,8 @@ def score(
 def checked(apply: Callable[[Params, Images], Any]) -> Apply:
     """A network that returns an Output or plain logits, as one that returns an Output.
 
+    Its logits are float32 at least.
+
     Raises:
       ValueError: when called, if logits are not one row for each image, or have one
         class only: compared with labels, such rows would be silently repeated, and
@@ -176,6 +188,8 @@ def checked(apply: Callable[[Params, Images], Any]) -> Apply:
                 f"{len(x)} images, got shape {shape}; for one logit z of a binary "
                 "classifier return jnp.stack([-z, z], 1)."
             )
-        return output
+        # Half precision has few numbers: differences and softmax are taken in float32.
+        wide = jnp.promote_types(output.logits.dtype, jnp.float32)
+        return output._replace(logits=output.logits.astype(wide))
 
     return with_logits

@@ -10,18 +10,29 @@ import numpy as np
 from nrf import losses
 from nrf.attacks import Threat, example_keys
 from nrf.attacks.threat import land, length, uphill
-from nrf.types import Apply, Attack, Images, Labels, Loss, Params
+from nrf.evaluate.accuracy import answers
+from nrf.evaluate.slopes import (
+    NOTHING,
+    Slopes,
+    gradient,
+    make_slopes,
+    norm,
+    vanishes,
+)
+from nrf.types import Apply, Attack, Images, Labels, Loss
 
-# A gradient of at most this l2 norm is none: `attacks.l2` takes shorter steps then.
-_NOTHING = 1e-12
-_LOST = 2.0**-24  # In float32, 1 plus less than this is 1.
-_CHANGE = 1e-3  # Of the largest logit: many times what sums in float32 round.
+# Of the largest logit. The same program gives the same numbers for the same images;
+# beside others bfloat16 may round otherwise.
+_CHANGE = 1e-3
+_MIXTURE = 1e-2
+_MOVED = 0.02  # Of the largest logit: what the margin changes by, if at all.
+_LITTLE = 0.1  # Of what a single step gives, whole attacks give more.
 
 
 class Observed(NamedTuple):
     """[B] each, of every example; as in `Evidence` where not said."""
 
-    predicted: Labels  # The class without attack.
+    predicted: Labels  # The answer without attack.
     correct: jax.Array
     withstood: jax.Array
     size: jax.Array  # Of the perturbation.
@@ -33,9 +44,13 @@ class Observed(NamedTuple):
     zero: jax.Array
     vanishing: jax.Array
     missed: jax.Array
+    behind: jax.Array
+    lowered: jax.Array
+    aimless: jax.Array
     grey: jax.Array
     others: jax.Array  # Probes of other classes in the ball.
     pairs: jax.Array  # Probes of other classes.
+    slopes: Slopes
 
 
 def make_observe(
@@ -46,48 +61,58 @@ def make_observe(
     `x_adv` is what the attack made of x; `probes` are images [P, H, W, C] and their
     labels [P], searched for in the balls. See `make_checks`.
     """
-    climbed, straight = _gradient(loss), _gradient(losses.margin(apply))
+    margin = losses.margin(apply)
+    climbed, straight = gradient(loss), gradient(margin)
+    slopes = make_slopes(apply, loss, threat_at)
+    of_logits = losses.margin(lambda logits, x: logits)
 
     def observe(params, epsilon, probes, x_adv, x, y):
         threat = threat_at(epsilon)
         z, z_adv = apply(params, x).logits, apply(params, x_adv).logits
-        predicted = jnp.argmax(z, -1)
+        predicted = answers(z)
         correct = predicted == y
-        withstood = correct & (jnp.argmax(z_adv, -1) == y)
+        withstood = correct & (answers(z_adv) == y)
         clean_finite, image_finite = _finite(z), _finite(x_adv)
 
-        gradient, steep = climbed(params, x, y), straight(params, x, y)
-        # Cross-entropy's gradient has 1 − p_y of the length of the margin's, which no
-        # logits can saturate; where p_y is 1 in float32, it has lost the label's part.
-        lost = jnp.maximum(_NOTHING, _LOST * _norm(steep))
+        climb, steep = climbed(params, x, y), straight(params, x, y)
+        here, beside = vanishes(climb, steep), slopes(params, epsilon, x, y)
         # NaN logits may have zero gradients; that is not what is wrong with them.
-        vanishing = clean_finite & (_norm(gradient) <= lost)
+        vanishing = clean_finite & (here | beside.gone)
         # Networks that are sure of most images lose it where no attack would succeed.
         # What counts is whether the margin's gradient fools what withstood, at once.
         x_one = land(threat, x, epsilon * uphill(threat, x, steep))
-        fooled = jnp.argmax(apply(params, x_one).logits, -1) != y
-        missed = vanishing & withstood & (fooled | (_norm(steep) <= _NOTHING))
+        z_one = apply(params, x_one).logits
+        fooled = (answers(z_one) != y) & withstood
+        missed = vanishing & (fooled | (withstood & (norm(steep) <= NOTHING)))
 
         # NaN pixels are counted as such, and have no part in lengths.
         d = jnp.where(image_finite[:, None, None, None], x_adv - x, 0)
+        size = length(threat, d)
+        before, after, once = (of_logits(a, x, y) for a in (z, z_adv, z_one))
+        moved = _MOVED * jnp.max(jnp.abs(z), -1)
+        little = after - before < _LITTLE * (once - before)
         out = jnp.max(jnp.maximum(-x_adv, x_adv - 1), (1, 2, 3))
         others, pairs = _neighbours(threat, epsilon, probes, x, y)
         return Observed(
             predicted=predicted,
             correct=correct,
             withstood=withstood,
-            size=length(threat, d),
+            size=size,
             outside=jnp.where(image_finite, jnp.maximum(out, 0), 0),
             bad_logits=~(clean_finite & _finite(z_adv)),
             bad_images=~image_finite,
-            bad_gradients=~_finite(gradient),
+            bad_gradients=~_finite(climb),
             probabilities=(jnp.min(z, -1) >= 0) & (jnp.abs(jnp.sum(z, -1) - 1) < 0.01),
-            zero=clean_finite & jnp.all(gradient == 0, (1, 2, 3)),
+            zero=clean_finite & jnp.all(climb == 0, (1, 2, 3)),
             vanishing=vanishing,
             missed=missed,
+            behind=fooled & ~vanishing,
+            lowered=correct & (after - before < -moved),
+            aimless=withstood & (size > 0) & (once - before > moved) & little,
             grey=length(threat, x - 0.5) <= epsilon,
             others=others,
             pairs=pairs,
+            slopes=beside._replace(detected=beside.detected | (beside.gone & ~here)),
         )
 
     return observe
@@ -127,7 +152,7 @@ def make_twice(apply: Apply) -> Callable[..., tuple[jax.Array, jax.Array]]:
         # Traced twice: noise from a counter in Python differs by trace. Where there is
         # none, the compiler computes it once.
         first, second = (apply(params, x[order]).logits for _ in range(2))
-        return first, _differ(first, second)
+        return first, _differ(first, second, _CHANGE)
 
     return twice
 
@@ -152,20 +177,12 @@ def compare(twice, params, x) -> tuple[jax.Array, jax.Array]:
 def _changes(z, varies, again, beside_even, beside_odd, is_even):
     # Images at even places keep them when each even one is there twice.
     beside = jnp.where(is_even[:, None], beside_even, beside_odd)
-    return varies | _differ(z, again), _differ(z, beside)
+    return varies | _differ(z, again, _CHANGE), _differ(z, beside, _MIXTURE)
 
 
-def _differ(a, b):
-    """[B] whether logits [B, K] differ by more than rounding."""
-    return jnp.max(jnp.abs(a - b), -1) > _CHANGE * jnp.max(jnp.abs(a), -1)
-
-
-def _gradient(loss: Loss) -> Callable[[Params, Images, Labels], Images]:
-    return jax.grad(lambda params, x, y: jnp.sum(loss(params, x, y)), 1)
-
-
-def _norm(d):
-    return jnp.sqrt(jnp.sum(d**2, (1, 2, 3)))
+def _differ(a, b, share):
+    """[B] whether logits [B, K] differ by more than that share of the largest."""
+    return jnp.max(jnp.abs(a - b), -1) > share * jnp.max(jnp.abs(a), -1)
 
 
 def _finite(a):

@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.attacks import Threat
-from nrf.attacks.threat import length
 from nrf.evaluate.accuracy import checked, make_predict
+from nrf.evaluate.active import make_active
 from nrf.evaluate.checks import (
     Observed,
     compare,
@@ -20,14 +20,27 @@ from nrf.evaluate.checks import (
     make_twice,
 )
 from nrf.evaluate.findings import Evidence
-from nrf.types import Attack, Dataset, Images, Key, Loss, Params, check_dataset
+from nrf.evaluate.summary import grain, length_of, summary
+from nrf.types import (
+    Apply,
+    Attack,
+    Dataset,
+    Images,
+    Key,
+    Loss,
+    Params,
+    check_dataset,
+)
 
 _PROBES = 16  # Images of the data set that balls are searched for.
-# The counts of `Evidence` that are sums of what is observed under the same name.
-_COUNTS = (
-    "correct withstood bad_logits bad_images bad_gradients probabilities zero "
-    "vanishing missed grey"
-).split()
+_PLANTED = 64  # Images of the active test.
+
+
+class Gathered(NamedTuple):
+    """The evidence of a robust accuracy, and the examples that it counts."""
+
+    evidence: Evidence
+    withstood: np.ndarray  # [N] bool: right without attack and under it.
 
 
 class Checks(NamedTuple):
@@ -42,6 +55,7 @@ class Checks(NamedTuple):
     crossings: float | None
     more_steps: Callable | None
     other: Callable | None
+    active: Callable | None  # Of `make_active`.
     any_radius: bool
 
     def passes(self, thorough: bool) -> int:
@@ -60,6 +74,7 @@ def make_checks(
     crossings: float | None = None,
     more_steps: Callable[[Any], Attack] | None = None,
     other: Callable[[Any], Attack] | None = None,
+    attack_on: Callable[[Apply], Callable[[Any], Attack]] | None = None,
     any_radius: bool = True,
 ) -> Checks:
     """Everything that `gather` runs, compiled once for all radii and networks.
@@ -73,6 +88,8 @@ def make_checks(
         from its middle, 2 any point from any other.
       more_steps: Radius -> the same attack with at least twice the steps.
       other: Radius -> an attack without gradients, or with those of another network.
+      attack_on: Network -> what `attack_at` is for that network. It allows the active
+        test, for which the network is changed: see `make_active`.
       any_radius: Whether `attack_at` follows its radius. An attack that is fixed to
         one cannot be tried at a radius that no network withstands.
     """
@@ -91,6 +108,7 @@ def make_checks(
         crossings=crossings,
         more_steps=attack(more_steps),
         other=attack(other),
+        active=attack_on and jax.jit(make_active(apply, threat_at, attack_on)),
         any_radius=any_radius,
     )
 
@@ -108,11 +126,11 @@ def gather(
     made: np.ndarray | None = None,
     fooled: np.ndarray | None = None,
     tick: Callable[[int], None] = lambda examples: None,
-) -> Evidence:
+) -> Gathered:
     """Runs the attack and all checks on the data set.
 
     The accuracy is that of `evaluate.score` with the same key. Beyond its attack, this
-    takes two gradients and five times the logits of every image. The attacks of a
+    takes four gradients and some ten times the logits of every image. The attacks of a
     thorough check are on the examples that withstood, packed into batches anew.
 
     Args:
@@ -122,7 +140,8 @@ def gather(
       batch_size: At least 2: an image needs companions that may influence it.
       mesh: The devices; all of them by default.
       thorough: Attack what withstood once more: with a radius at which any image can
-        become grey, with `more_steps`, and with `other`.
+        become grey, with `more_steps`, and with `other`; and run the active test on
+        64 images, or all if there are fewer.
       made: [N, H, W, C] what an attack made of the images already; judged instead of
         running the one of `checks`.
       fooled: [N] bool, the examples that some other attack is known to fool.
@@ -138,22 +157,27 @@ def gather(
     on = _On(key, checks, params, dataset, epsilon, batch_size, mesh, tick)
     observed, varied, mixed = on.observe(made)
     withstood = np.asarray(observed.withstood)
-    more = on.again(np.flatnonzero(withstood), threat) if thorough else {}
+    more: dict[str, Any] = {}
+    if thorough:
+        more = on.again(np.flatnonzero(withstood), threat) | on.active()
     if fooled is not None:
         known = int(np.sum(withstood & fooled))
         more["lost_to_other"] = max(more.get("lost_to_other") or 0, known)
     # A pixel is rounded, and its difference; the radius, in sums and roots.
-    rounding = _length(threat, dataset.images.shape[1:], 2.0**-23)
-    return Evidence(
+    shape = dataset.images.shape[1:]
+    rounding = length_of(threat, shape, 2.0**-23)
+    evidence = Evidence(
         norm=str(threat.norm),
         epsilon=float(epsilon),
         rounding=rounding + 1e-5 * float(epsilon),
+        grain=grain(threat, shape),
         crossings=None if made is not None else checks.crossings,
         varied=int(varied.sum()),
         mixed=int(mixed.sum()),
-        **_summary(observed, dataset.labels),
+        **summary(observed, dataset.labels),
         **more,
     )
+    return Gathered(evidence, withstood)
 
 
 class _On(NamedTuple):
@@ -192,7 +216,7 @@ class _On(NamedTuple):
         """What further attacks do to the examples at `left` [L], which withstood."""
         numbers: dict[str, Any] = {}
         if self.checks.any_radius:
-            large = _length(threat, self.dataset.images.shape[1:], 0.5)
+            large = length_of(threat, self.dataset.images.shape[1:], 0.5)
             lost = self.lost(self.checks.attack, left, large)
             numbers = {"large_epsilon": large, "large_withstood": len(left) - lost}
         for name, attack in (
@@ -202,6 +226,21 @@ class _On(NamedTuple):
             if attack is not None:
                 numbers[name] = self.lost(attack, left, self.epsilon)
         return numbers
+
+    def active(self) -> dict[str, int]:
+        """How many adversarial examples were planted, and how many the attack found."""
+        if self.checks.active is None:
+            return {}
+        total = len(self.dataset.labels)
+        some = np.unique(np.linspace(0, total - 1, _PLANTED).round().astype(int))
+        radius = jnp.float32(self.epsilon)
+
+        def test(indices, x):
+            return self.checks.active(self.key, self.params, radius, indices, x)
+
+        arrays = some, self.dataset.images[some]
+        planted, found = self.over(test, arrays, pack=True, tick=lambda examples: None)
+        return {"planted": int(planted.sum()), "found": int(found.sum())}
 
     def lost(self, attack: Callable, left: np.ndarray, radius: float) -> int:
         """How many of the examples at `left` [L] the attack fools."""
@@ -228,8 +267,7 @@ class _On(NamedTuple):
             arrays,
             batch_size=self.batch_size,
             mesh=self.mesh,
-            tick=self.tick,
-            **options,
+            **{"tick": self.tick, **options},
         )
 
 
@@ -257,29 +295,3 @@ def _check(checks, dataset, epsilon, batch_size, made, fooled) -> Threat:
                 f"{np.shape(array)}."
             )
     return threat
-
-
-def _summary(observed: Any, labels: np.ndarray) -> dict[str, Any]:
-    """What the examples add up to, by the names of `Evidence`."""
-    # On the host by now: `map_examples` fetches what it maps.
-    predicted, given = _shares(observed.predicted), _shares(labels)
-    classes = min(len(predicted), len(given))
-    return {
-        "total": len(labels),
-        "chance": float(predicted[:classes] @ given[:classes]),
-        "commonest": float(given.max()),
-        "largest": float(observed.size.max()),
-        "outside": float(observed.outside.max()),
-        "others": float(observed.others.sum() / max(1, observed.pairs.sum())),
-        **{name: int(getattr(observed, name).sum()) for name in _COUNTS},
-    }
-
-
-def _length(threat: Threat, shape: tuple[int, ...], value: float) -> float:
-    """The norm of an image of that shape that has one value everywhere."""
-    return float(length(threat, jnp.full((1, *shape), value))[0])
-
-
-def _shares(classes: Any) -> np.ndarray:
-    """The share of each class among classes [N]."""
-    return np.bincount(classes) / len(classes)

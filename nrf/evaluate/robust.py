@@ -50,6 +50,7 @@ class RobustAccuracy(NamedTuple):
     # By component of AutoAttack, in order, "clean" first: the examples that withstood
     # it and all before it. Empty for a given attack.
     components: dict[str, Score]
+    withstood: np.ndarray  # [N] bool: the examples that the score counts.
 
     @property
     def accuracy(self) -> float:
@@ -118,8 +119,9 @@ def robust_accuracy(
       batch_size: Images at once, at least 2; by default 500, or fewer if there are.
       mesh: The devices, from `devices.make_mesh`; all of them by default.
       thorough: Attack what withstood once more. After AutoAttack by Auto-PGD with twice
-        the steps, and with a radius that no network withstands; after a given attack by
-        Auto-PGD and by Square, so that a weak one is noticed.
+        the steps, and with a radius that no network withstands, and an active test of
+        Auto-PGD; after a given attack by Auto-PGD and by Square, so that a weak one is
+        noticed.
 
     Raises:
       ValueError: bad images or labels, another number of labels than of images, labels
@@ -151,19 +153,22 @@ def _by_autoattack(apply, ball, key, params, dataset, thorough, on) -> RobustAcc
     programs = sequence.make_programs(apply, components)
     key_attack, key_evidence = jax.random.split(key)
     result = sequence.run(key_attack, programs, params, dataset, **on)
-    loss = losses.judged(apply, losses.cross_entropy, losses.margin)
 
-    def auto_pgd(epsilon, steps):
-        return attacks.apgd(loss, ball(epsilon), steps=steps, random_start=True)
+    def auto_pgd(apply, steps=_STEPS):
+        loss = losses.judged(apply, losses.cross_entropy, losses.margin)
+        return lambda epsilon: attacks.apgd(
+            loss, ball(epsilon), steps=steps, random_start=True
+        )
 
     checks = make_checks(
         apply,
         losses.cross_entropy(apply),
         ball,
-        functools.partial(auto_pgd, steps=_STEPS),
-        more_steps=functools.partial(auto_pgd, steps=2 * _STEPS),
+        auto_pgd(apply),
+        more_steps=auto_pgd(apply, 2 * _STEPS),
+        attack_on=auto_pgd,
     )
-    evidence = gather(
+    evidence, _ = gather(
         key_evidence,
         checks,
         params,
@@ -180,6 +185,7 @@ def _by_autoattack(apply, ball, key, params, dataset, thorough, on) -> RobustAcc
         attack="AutoAttack",
         evidence=evidence._replace(only_blind=by_square),
         components=scores,
+        withstood=result.broken_by < 0,
     )
 
 
@@ -200,9 +206,9 @@ def _by_one(apply, ball, attack, key, params, dataset, thorough, on) -> RobustAc
         other=other,
         any_radius=False,
     )
-    evidence = gather(key, checks, params, dataset, thorough=thorough, **on)
+    evidence, withstood = gather(key, checks, params, dataset, thorough=thorough, **on)
     score = Score(evidence.withstood, evidence.total)
-    return RobustAccuracy(score, _name(attack), evidence, {})
+    return RobustAccuracy(score, _name(attack), evidence, {}, withstood)
 
 
 def _function(apply: Any, params: Params) -> tuple[Apply, Params]:

@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.attacks import Component, example_keys
-from nrf.evaluate.accuracy import Score, checked
+from nrf.evaluate.accuracy import Score, answers, checked
 from nrf.types import Dataset, Images, Key, Params, check_dataset
 
 
@@ -71,7 +71,7 @@ def make_programs(
             key = jax.random.fold_in(jax.random.fold_in(key, number), turn)
             attack = component.attack_at(epsilon, turn)
             x_adv = attack(example_keys(key, indices), params, x, y)
-            return x_adv, jnp.argmax(apply(params, x_adv).logits, -1) != y
+            return x_adv, answers(apply(params, x_adv).logits) != y
 
         return Program(component, jax.jit(perturb))
 

@@ -5,7 +5,7 @@
 
 `main` is the paper's figure; `tables`, `controls`, `autoattack` and `usefulness` add
 to it; `transfer` and `theory` are experiments of their own. `recipes` says how sets
-are made.
+are made. `verify` certifies one robust accuracy, of anybody's network.
 """
 
 from nrf.experiments.plan import plan

@@ -12,7 +12,7 @@ import numpy as np
 
 from nrf import evaluate
 from nrf.config import AutoAttack, Evaluation, Experiment, Norm
-from nrf.evaluate import Evidence, sequence
+from nrf.evaluate import Evidence, sequence, statistics
 from nrf.experiments import build
 from nrf.experiments.networks import Row, spaced
 from nrf.runs import Cost, Env, Made, Steps, costs
@@ -24,7 +24,8 @@ def run(
 ) -> list[Row]:
     """For each network, how many images withstand each component and all before it.
 
-    With the evidence of PGD's accuracy on the same images, and of AutoAttack's.
+    With the evidence of PGD's accuracy on the same images, and of AutoAttack's; and
+    which images withstood: "right" all of AutoAttack, "pgd_right" PGD.
 
     Raises:
       ValueError: AutoAttack's accuracy is not believable, and the run refuses it.
@@ -160,7 +161,7 @@ def _judge(
     programs = _programs(network, test, evaluation.norm, settings)
     scores = sequence.score(result, programs)
 
-    def gather(**options: Any) -> Evidence:
+    def gather(**options: Any) -> evaluate.Gathered:
         return evaluate.gather(
             jax.random.clone(key),
             build.checks(network.model, evaluation),
@@ -173,13 +174,19 @@ def _judge(
             **options,
         )
 
-    pgd = gather(thorough=True, fooled=result.broken_by >= 0)
+    left = result.broken_by < 0
+    pgd = gather(thorough=True, fooled=~left)
     blind = [i for i, p in enumerate(programs) if p.component.name == "square"]
-    strongest = gather(made=result.images)._replace(
+    strongest = gather(made=result.images).evidence._replace(
         only_blind=int(np.isin(result.broken_by, blind).sum())
     )
     return {
         "total": len(images.labels),
         "withstood": {name: score.correct for name, score in scores.items()},
-        "evidence": {"pgd": pgd.as_dict(), "autoattack": strongest.as_dict()},
+        "right": statistics.pack(left),
+        "pgd_right": statistics.pack(pgd.withstood),
+        "evidence": {
+            "pgd": pgd.evidence.as_dict(),
+            "autoattack": strongest.as_dict(),
+        },
     }

@@ -44,16 +44,9 @@ def model(architecture: Any, num_classes: int) -> Model:
 def identity_relu(net: Model) -> Apply:
     """`net.apply` with the gradient of the identity at the last ReLU.
 
-    Raises:
-      ValueError: the network does not say what that is.
+    A network that does not say which that is keeps its own gradients.
     """
-    if net.identity_relu is None:
-        raise ValueError(
-            "identity_relu=True needs a Model with an identity_relu, and this network "
-            "has none; give the recipe identity_relu=False, as in --D-rand.recipe."
-            "identity-relu False."
-        )
-    return net.identity_relu
+    return net.identity_relu or net.apply
 
 
 def attack(settings: PGD, loss: Loss) -> Attack:
@@ -98,13 +91,19 @@ def trainer(
         chain,
         attack=attack(settings.attack, objective.climb) if settings.attack else None,
         objective=objective,
-        augment=functools.partial(data.augment, pad=settings.pad, flip=settings.flip),
+        augment=functools.partial(
+            data.augment,
+            pad=settings.pad,
+            flip=settings.flip,
+            jitter=settings.jitter,
+            rotation=settings.rotation,
+        ),
     )
     return chain, train.make_update(step)
 
 
 def optimizer(settings: Training, steps: int) -> optax.GradientTransformation:
-    """SGD with Nesterov momentum; weight decay on all parameters, as the paper's."""
+    """SGD with momentum; weight decay on all parameters, as the paper's."""
     warmup = round(settings.warmup * steps)
     rate = settings.learning_rate
     if settings.schedule == "cosine":
@@ -127,7 +126,7 @@ def optimizer(settings: Training, steps: int) -> optax.GradientTransformation:
             # runs with implicit promotion forbidden.
             lambda step: schedule(jnp.float32(step)),
             settings.momentum or None,
-            nesterov=True,
+            nesterov=settings.nesterov,
         ),
     )
 
@@ -175,6 +174,7 @@ def _checks(net: Model, settings: Evaluation) -> evaluate.Checks:
         crossings=settings.crossings,
         more_steps=attack_at(replace(settings, steps=2 * settings.steps), net.apply),
         other=blind if settings.queries else None,
+        attack_on=functools.partial(attack_at, settings),
     )
 
 
@@ -182,9 +182,8 @@ def _checks(net: Model, settings: Evaluation) -> evaluate.Checks:
 def probe(net: Model, settings: Features) -> features.Probe:
     """What measures the units of the representation."""
     # Units that are off could not be raised without the identity's gradient.
-    apply = net.identity_relu or net.apply
     return features.make_probe(
-        features.representation(apply),
+        features.representation(identity_relu(net)),
         settings.norm,
         steps=settings.steps,
         step_size=settings.step_size,

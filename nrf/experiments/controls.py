@@ -17,7 +17,7 @@ import numpy as np
 from nrf import attacks, devices, evaluate, losses, synthesize
 from nrf.config import PGD, Experiment, Set
 from nrf.experiments import build, linear
-from nrf.experiments.networks import Row
+from nrf.experiments.networks import Row, counted
 from nrf.experiments.recipes import attacked, constructed, pushed
 from nrf.runs import Constructed, Cost, Env, Made, Steps, costs
 from nrf.types import Dataset, Key, Model, Network
@@ -92,11 +92,7 @@ def _confusion(key: Key, network: Network, test: Dataset, *, env: Env) -> Row:
     )
     counts = np.zeros((test.num_classes,) * 2, int)
     np.add.at(counts, (test.labels, predicted), 1)
-    return {
-        "correct": int(np.trace(counts)),
-        "total": len(test.labels),
-        "confusion": counts.tolist(),
-    }
+    return {**counted(predicted == test.labels), "confusion": counts.tolist()}
 
 
 def asked(

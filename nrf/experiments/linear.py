@@ -14,7 +14,7 @@ import numpy as np
 from nrf import features
 from nrf.config import Experiment, Leakage, Norm, Plane
 from nrf.experiments.networks import Row, fit, trained
-from nrf.models import MLP
+from nrf.models import Linear
 from nrf.runs import Env, Made, Steps
 from nrf.types import Dataset, Key, Network
 
@@ -22,7 +22,7 @@ from nrf.types import Dataset, Key, Network
 def leakage(
     config: Experiment, step: Steps, made: Mapping[str, Made], settings: Leakage
 ) -> Row:
-    """What a linear classifier of robust linear features learns from wrong labels."""
+    """What a linear classifier of robust linear features learns of attacks' labels."""
     D = made["D"]
     architecture = classifier(config.network)
     fitted = step(
@@ -49,10 +49,10 @@ def leakage(
     return {"seed": step.seed, **known.value}
 
 
-def classifier(architecture: Any) -> MLP:
+def classifier(architecture: Any) -> Linear:
     """The linear classifier that normalises images as the architecture does."""
     mean, std = (getattr(architecture, name, None) for name in ("mean", "std"))
-    return MLP(mean or (0.5,), std or (0.25,), widths=())
+    return Linear(mean or (0.5,), std or (0.25,))
 
 
 def _leakage(

@@ -10,6 +10,7 @@ import numpy as np
 
 from nrf import features
 from nrf.config import Experiment, Set, Training
+from nrf.experiments import students
 from nrf.runs import Steps, Trained, key_for, store
 from nrf.types import Dataset
 
@@ -52,6 +53,7 @@ def described(config: Experiment) -> dict[str, list[Row]]:
                 networks.append(
                     _network(network, title, one.name, one.train, group, text)
                 )
+    networks += students.described(config, sets)
     return {"networks": networks, "sets": sets}
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from nrf.config import Experiment, Set
-from nrf.experiments import autoattack, controls, lists, tables, usefulness
+from nrf.experiments import (
+    autoattack,
+    closeness,
+    controls,
+    lists,
+    students,
+    tables,
+    usefulness,
+)
 from nrf.experiments.networks import fit, score, trained
 from nrf.experiments.prepare import (
     announce,
@@ -72,9 +80,10 @@ def run(
     results = {
         **header(config, command),
         "data": data_name(config, data) or "arrays",
-        "data_note": config.data_note,
+        "data_note": note(config),
         "classes": list(sets["D"].value.names),
         "reported_epsilon": config.reported_epsilon,
+        "answers": config.answers(config) if config.answers else None,
         **lists.described(config),
         **lists.recorded(config, steps),
         **{
@@ -86,8 +95,17 @@ def run(
     return results
 
 
+def note(config: Experiment) -> str:
+    """What reports say of the data."""
+    if not config.validation:
+        return config.data_note
+    part = f"tested on {100 * config.validation:g} % of the training images"
+    return f"{config.data_note}; {part}" if config.data_note else part
+
+
 PARTS = (
     "rows",
+    "students",
     "features",
     "tables",
     "controls",
@@ -95,6 +113,7 @@ PARTS = (
     "leakage",
     "plane",
     "autoattack",
+    "closeness",
 )
 
 
@@ -106,11 +125,14 @@ def one_seed(
     train_on_D(config, step, made, config.networks, sources)
     make_sets(config, step, made, config.sets)
     count = len(sets["test"].value.labels)
+    networks = figure(config)
     parts: dict[str, list] = {"rows": []}
-    for name in figure(config):
-        parts["rows"] += score(
-            step, made[name], made["test"], config.evaluation, count=count
-        )
+    for name, on in networks.items():
+        how = config.tested(on)
+        parts["rows"] += score(step, made[name], made["test"], how, count=count)
+    if config.learners:
+        parts["students"] = students.run(config, step, made)
+        networks |= {name: on for name, _, on in students.pairs(config)}
     if config.features:
         parts["features"] = usefulness.run(config, step, made)
     if config.tables:
@@ -121,9 +143,12 @@ def one_seed(
         make_sets(config, step, made, config.controls.sets)
         parts |= controls.run(config, step, made)
     if config.autoattack:
-        parts["autoattack"] = autoattack.run(config, step, made, figure(config))
+        attacked = [name for name, on in networks.items() if config.tested(on).epsilons]
+        parts["autoattack"] = autoattack.run(config, step, made, attacked)
+    if config.closeness:
+        parts["closeness"] = [closeness.run(config, step, made, config.closeness)]
     known = {entry["name"]: entry for entry in lists.described(config)["networks"]}
-    for part in ("rows", "tables", "controls", "autoattack"):
+    for part in ("rows", "students", "tables", "controls", "autoattack"):
         for row in parts.get(part, []):
             entry = known[row["network"]]
             row |= {k: entry[k] for k in ("trained_on", "training")}
@@ -178,6 +203,7 @@ def make_sets(
             made[name] = trained(fitted, config.network, classes)
 
 
-def figure(config: Experiment) -> list[str]:
-    """The networks of the experiment's figure, in order."""
-    return [*config.networks, *(f"on_{one.name}" for one in config.sets if one.train)]
+def figure(config: Experiment) -> dict[str, str]:
+    """The networks of the experiment's figure, in order, and what they learned."""
+    learned = {f"on_{one.name}": one.name for one in config.sets if one.train}
+    return {**dict.fromkeys(config.networks, "D"), **learned}

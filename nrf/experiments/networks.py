@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nrf import devices, evaluate, train
 from nrf.config import Evaluation, Training
 from nrf.config.parts import evenly_spaced
-from nrf.evaluate import Evidence
+from nrf.evaluate import Evidence, statistics
 from nrf.experiments import build
 from nrf.runs import Cost, Env, Made, Steps, Trained, costs
 from nrf.runs.manifest import content
@@ -209,19 +210,28 @@ def spaced(dataset: Dataset, count: int) -> Dataset:
     return Dataset(images, labels, dataset.names)
 
 
+def counted(right: np.ndarray) -> Row:
+    """How many of images [N] are right, and which, so that rows can be compared."""
+    return {
+        "correct": int(right.sum()),
+        "total": len(right),
+        "right": statistics.pack(right),
+    }
+
+
 @costs(lambda network, on, *, count: Cost(count, count))
-def _clean(
-    key: Key, network: Network, on: Dataset, *, count: int, env: Env
-) -> dict[str, int]:
-    return evaluate.score(
-        key,
-        build.correct(network.model),
-        network.params,
-        first(on, count),
-        batch_size=env.work.evaluation_batch,
-        mesh=env.mesh,
-        tick=env.tick,
-    )._asdict()
+def _clean(key: Key, network: Network, on: Dataset, *, count: int, env: Env) -> Row:
+    return counted(
+        evaluate.right(
+            key,
+            build.correct(network.model),
+            network.params,
+            first(on, count),
+            batch_size=env.work.evaluation_batch,
+            mesh=env.mesh,
+            tick=env.tick,
+        )
+    )
 
 
 def _attacked_cost(network, on, *, evaluation, epsilon, count, thorough) -> Cost:
@@ -243,7 +253,7 @@ def _attacked(
     thorough: bool,
     env: Env,
 ) -> Row:
-    seen = evaluate.gather(
+    evidence, withstood = evaluate.gather(
         key,
         build.checks(network.model, evaluation),
         network.params,
@@ -254,8 +264,4 @@ def _attacked(
         thorough=thorough,
         tick=env.tick,
     )
-    return {
-        "correct": seen.withstood,
-        "total": seen.total,
-        "evidence": seen.as_dict(),
-    }
+    return {**counted(withstood), "evidence": evidence.as_dict()}

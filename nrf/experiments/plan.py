@@ -12,14 +12,18 @@ import jax.numpy as jnp
 from nrf import losses
 from nrf.config import Experiment, Theory, Transfer
 from nrf.experiments import build, main, theory, transfer
-from nrf.experiments.prepare import prepare
+from nrf.experiments.prepare import check_folder, prepare
 from nrf.runs import local
 from nrf.runs.plan import Plan, Planned
 from nrf.types import Dataset, Model, Network
 
 
 def plan(
-    config: Experiment | Transfer | Theory, out: Path | str, *, data: Any = None
+    config: Experiment | Transfer | Theory,
+    out: Path | str,
+    *,
+    data: Any = None,
+    reuse: Sequence[Path | str] = (),
 ) -> list[Planned]:
     """The steps of the run of `config` in the folder `out`, in their order.
 
@@ -36,10 +40,12 @@ def plan(
     plans: list[Plan] = []
 
     def begin(seed: int, rate: Rates | None) -> Plan:
-        plans.append(Plan(out / f"seed{seed}", seed, env, rate))
+        others = [Path(folder) / f"seed{seed}" for folder in reuse]
+        plans.append(Plan(out / f"seed{seed}", seed, env, rate, reuse=others))
         return plans[-1]
 
     if isinstance(config, Theory):
+        check_folder(out, "theory.json", (config.seed,))
         step = begin(config.seed, None)
         theory.parts_of(config, step)
     elif isinstance(config, Transfer):

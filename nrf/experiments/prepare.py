@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 
-from nrf import data, devices
+from nrf import data, devices, train
 from nrf.config import Experiment
-from nrf.experiments import build, usefulness
+from nrf.experiments import usefulness
 from nrf.experiments.networks import check_network, check_training, parameters
-from nrf.runs import Env, Made, Progress, Steps, manifest, store
+from nrf.runs import Env, Made, Progress, Steps, key_for, manifest, store
 from nrf.runs.load import RESULTS
 from nrf.runs.plan import Plan
 from nrf.runs.steps import given
@@ -19,7 +19,7 @@ from nrf.types import Dataset
 
 
 def prepare(config: Experiment, out: Path, sets: Any = None) -> dict[str, Made]:
-    """D, its test set, and what else networks are tested on.
+    """D, its test set or validation part, and what else networks are tested on.
 
     `sets` is (train, test) where these are not the config's.
 
@@ -35,6 +35,15 @@ def prepare(config: Experiment, out: Path, sets: Any = None) -> dict[str, Made]:
         train_examples=config.train_examples,
         test_examples=config.test_examples,
     )
+    if config.validation:
+        # The same part for every seed.
+        key = key_for(0, "validation")
+        train_set, test_set = train.hold_out(key, train_set, config.validation)
+        if not len(test_set.labels):
+            raise ValueError(
+                f"validation {config.validation} of {len(train_set.labels)} training "
+                "images is none of them; give a larger part."
+            )
     others = {}
     if config.tables and config.tables.relabelled:
         labels = (test_set.labels + 1) % test_set.num_classes
@@ -149,6 +158,8 @@ def _check(config: Experiment, train_set: Dataset, test_set: Dataset) -> None:
     """Refuses at the start what the last step would refuse after hours."""
     mesh, work = devices.make_mesh(config.work.devices), config.work
     check_network(config.network, train_set)
+    for student in config.learners.values():
+        check_network(student.network, train_set)
     sizes = _sizes(config, len(train_set.labels), len(test_set.labels))
     trainings = [(training, "D") for training in config.networks.values()]
     trainings += [(one.train, one.name) for one in config.all_sets if one.train]
@@ -156,6 +167,11 @@ def _check(config: Experiment, train_set: Dataset, test_set: Dataset) -> None:
         trainings += [(one, "D") for one in config.controls.networks.values()]
         if config.controls.leakage:
             trainings.append((config.controls.leakage.linear, "D"))
+    trainings += [
+        (student.training, on)
+        for student in config.learners.values()
+        for on in config.lessons
+    ]
     for training, on in trainings:
         if on in sizes:
             check_training(training, sizes[on], mesh)
@@ -167,10 +183,6 @@ def _check(config: Experiment, train_set: Dataset, test_set: Dataset) -> None:
     if config.features:
         usefulness.check(config.features, test_set)
         devices.check_batch(mesh, work.feature_batch)
-    net = build.model(config.network, train_set.num_classes)
-    for one in config.all_sets:
-        if getattr(one.recipe, "identity_relu", False):
-            build.identity_relu(net)
     if config.controls and config.controls.plane:
         classes = config.controls.plane.classes
         if max(classes) >= test_set.num_classes:

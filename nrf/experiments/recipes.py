@@ -65,8 +65,10 @@ class Match:
 
     steps: int  # Gradient steps.
     step_size: float  # Length of each, in l2 and [0, 1] pixels.
+    decay: bool = False  # Steps shrink linearly to zero; the paper's do not.
     start: Literal["image", "noise"] = "image"  # Another image of the set, or noise.
-    # Back-propagate the last ReLU as identity, as the authors' library does.
+    # Back-propagate the last ReLU as identity, as the authors' library does, where the
+    # network says which that is.
     identity_relu: bool = False
     copies: int = 1  # Times that every image is matched, from different starts.
     # Distance of features, made of `apply` as in `nrf.losses`; None: the l2 norm.
@@ -94,7 +96,7 @@ class Match:
     ) -> Constructed:
         made = synthesize.robustify(
             key,
-            _matcher(source.model, self),
+            matcher(source.model, self),
             source.params,
             dataset,
             start=self.start,
@@ -114,11 +116,16 @@ class Match:
 
 
 @build.cached
-def _matcher(net: Model, settings: Match) -> Callable:
+def matcher(net: Model, settings: Match) -> Callable:
+    """`synthesize.make_robustify` as the settings say."""
     return synthesize.make_robustify(
         build.identity_relu(net) if settings.identity_relu else net.apply,
         lambda loss: attacks.pgd(
-            loss, attacks.free(), steps=settings.steps, step_size=settings.step_size
+            loss,
+            attacks.free(),
+            steps=settings.steps,
+            step_size=settings.step_size,
+            decay=settings.decay,
         ),
         distance=settings.distance or losses.feature_distance,
     )

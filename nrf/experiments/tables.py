@@ -6,7 +6,6 @@ from noise (table 7), the attack's strength (figure 8) and a second test set (D.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from nrf.config import Experiment, Set
 from nrf.experiments.networks import Row, score, score_attacked
@@ -14,19 +13,29 @@ from nrf.experiments.recipes import Match
 from nrf.runs import Made, Steps
 
 
-def other_sets(sets: Sequence[Set], noise: Match) -> tuple[Set, ...]:
-    """The paper's other sets, as variants of its four: `sets` are these, in order.
+def by_robust(one: Set) -> Set:
+    """The set, made with the robust network and tested without attack."""
+    return replace(
+        one,
+        name=f"{one.name}_robust",
+        title=f"{one.name}, robust source",
+        source="robust",
+        attacked=False,
+    )
 
-    D_rand and D_det by the robust network (tables 9 and 10); D_R and D_NR from noise,
-    matched as `noise` says (table 7); D_R of the test images (table 8).
+
+def other_sets(sets: Sequence[Set], noise: Match) -> tuple[Set, ...]:
+    """The paper's other sets, as variants of its four: `sets` begins with these.
+
+    D_rand and D_det by the robust network (tables 9 and 10), where these are not among
+    `sets` too; D_R and D_NR from noise, matched as `noise` says (table 7); D_R of the
+    test images (table 8).
     """
-    D_R, D_NR, D_rand, D_det = sets
-    robust: dict[str, Any] = {"source": "robust", "attacked": False}
+    D_R, D_NR, D_rand, D_det = sets[:4]
+    there = {one.name for one in sets}
+    twins = (by_robust(one) for one in (D_rand, D_det))
     return (
-        *(
-            replace(one, name=f"{one.name}_robust", title=f"{one.name}, robust source")
-            for one in (replace(D_rand, **robust), replace(D_det, **robust))
-        ),
+        *(one for one in twins if one.name not in there),
         *(
             replace(one, name=f"{one.name}_noise", title=f"{one.name}, from noise")
             for one in (replace(D_R, recipe=noise), replace(D_NR, recipe=noise))
@@ -36,9 +45,12 @@ def other_sets(sets: Sequence[Set], noise: Match) -> tuple[Set, ...]:
 
 
 def run(
-    config: Experiment, step: Steps, made: Mapping[str, Made], figure: list[str]
+    config: Experiment, step: Steps, made: Mapping[str, Made], figure: Mapping[str, str]
 ) -> list[Row]:
-    """The rows of one seed; sets and networks of `config.tables` are made already."""
+    """The rows of one seed; sets and networks of `config.tables` are made already.
+
+    `figure` has the networks of the figure, and the sets that they learned.
+    """
     settings, evaluation = config.tables, config.evaluation
     assert settings is not None
     count = len(made["test"].value.labels)
@@ -46,8 +58,7 @@ def run(
     rows: list[Row] = []
     for one in settings.sets:
         if one.train:
-            how = evaluation if one.attacked else clean
-            network = made[f"on_{one.name}"]
+            network, how = made[f"on_{one.name}"], config.tested(one.name)
             rows += score(step, network, made["test"], how, count=count)
     # "relabelled" has the test images with the labels that D_det gives them.
     for name in settings.relabelled:
@@ -69,8 +80,7 @@ def run(
             )
     if settings.second_test:
         second = made["second_test"]
-        for name in figure:
-            rows += score(
-                step, made[name], second, evaluation, count=len(second.value.labels)
-            )
+        for name, on in figure.items():
+            how, size = config.tested(on), len(second.value.labels)
+            rows += score(step, made[name], second, how, count=size)
     return rows

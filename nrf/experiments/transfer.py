@@ -19,6 +19,7 @@ from nrf import data as data_sets
 from nrf import devices, evaluate, losses, synthesize, train
 from nrf.config import PGD, Transfer
 from nrf.experiments import build, lists
+from nrf.experiments.controls import confusion
 from nrf.experiments.networks import (
     Row,
     check_network,
@@ -133,12 +134,14 @@ def one_seed(
         taught = train_one(
             f"{learner.name}_on_D_det", learner.network, learner.on_D_det, D_det
         )
-        right = step(f"score_{taught.name}", _right, taught, test)
+        counts = confusion(step, taught, test)
         rows.append(
             {
                 "network": learner.name,
                 **tested(step, network, test, attacks),
-                "right_on_D_det": right.value["correct"],
+                # In a plan there are no counts.
+                "right_on_D_det": counts.get("correct"),
+                "confusion_on_D_det": counts.get("confusion"),
             }
         )
     return [{**row, "seed": step.seed} for row in rows]
@@ -255,12 +258,6 @@ def _tested(
         right(towards, next_class),
         right(test.images, next_class),
     )
-
-
-@costs(lambda network, test: Cost(len(test.labels), len(test.labels)))
-def _right(key: Key, network: Network, test: Dataset, *, env: Env) -> dict[str, int]:
-    right = _is_right(key, network, test, env)
-    return {"correct": int(right.sum()), "total": len(right)}
 
 
 def _is_right(key: Key, network: Network, dataset: Dataset, env: Env) -> np.ndarray:

@@ -29,7 +29,7 @@ from nrf.features.directions import (
     frontier,
     principal,
 )
-from nrf.features.estimate import Estimate, Extremes, check_epsilon, gamma
+from nrf.features.estimate import Estimate, check_epsilon, gamma, rho
 from nrf.features.extremes import linear, linear_extremes
 from nrf.features.measure import VERDICTS, judge
 from nrf.types import Dataset, check_dataset
@@ -204,19 +204,18 @@ def _points(
     robustness = np.sqrt(np.mean(spread, 0) + ends.var(0))
     # Signs were chosen on the training images, and stay as they are.
     given = y[:, None].astype(np.float32), np.ones((len(c), 1), np.float32)
-    rho = gamma(values, Extremes(values, values), *given)
+    usefulness, _ = rho(values, *given)
     robust = gamma(values, linear_extremes(c, z, epsilon, "l2"), *given)
-    verdicts = judge(rho, robust, robust, useful=useful)
+    verdicts = judge(usefulness, robust, robust, useful=useful)
 
     def ends_of(name: str, of: Estimate, i: int) -> dict[str, float]:
         names = (name, f"{name}_low", f"{name}_high")
         return {n: float(a[i, 0]) for n, a in zip(names, of, strict=True)}
 
-    rho, robust = (Estimate(*map(np.asarray, of)) for of in (rho, robust))
     return [
         {
             "robustness": float(robustness[i]),
-            **ends_of("rho", rho, i),
+            **ends_of("rho", usefulness, i),
             **ends_of("gamma", robust, i),
             "verdict": VERDICTS[verdicts[i, 0]],
         }

@@ -16,6 +16,7 @@ from nrf.losses.objectives import (
 )
 from nrf.losses.per_example import (
     Judged,
+    OfLogits,
     cosine_distance,
     cross_entropy,
     disentangled,
@@ -33,6 +34,7 @@ __all__ = [
     "LogitPairing",
     "Madry",
     "Objective",
+    "OfLogits",
     "Trades",
     "cosine_distance",
     "cross_entropy",

@@ -4,6 +4,7 @@ Each factory takes the `apply` of a model and returns a `Loss`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -26,77 +27,74 @@ from nrf.types import (
 Judged = Callable[[Params, Images, Any], tuple[jax.Array, jax.Array]]
 
 
-def cross_entropy(apply: Apply) -> Loss:
+@dataclass(frozen=True)
+class OfLogits:
+    """A loss of the logits alone: it can say, by the same pass, what has succeeded."""
+
+    apply: Apply
+    value: Callable[[jax.Array, Any], jax.Array]  # (logits, y) -> [B]
+    success: Callable[[jax.Array, Any], jax.Array]  # (logits, y) -> [B], if above 0
+
+    def __call__(self, params: Params, x: Images, y: Any) -> jax.Array:
+        return self.value(self.apply(params, x).logits, y)
+
+    def judged(self, params: Params, x: Images, y: Any) -> tuple[jax.Array, jax.Array]:
+        """[B] the loss, and [B] above 0 where an attack that climbs it succeeds."""
+        z = self.apply(params, x).logits
+        return self.value(z, y), self.success(z, y)
+
+
+def cross_entropy(apply: Apply) -> OfLogits:
     """Softmax cross-entropy of the logits with integer labels y [B]."""
-    apply = outputs(apply)
-
-    def loss(params, x, y):
-        logits = apply(params, x).logits
-        _check_labels(logits, y)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y)
-
-    return loss
+    return OfLogits(outputs(apply), _cross_entropy, _margin)
 
 
-def margin(apply: Apply) -> Loss:
+def margin(apply: Apply) -> OfLogits:
     """max over k ≠ y of z_k − z_y: above 0 where the network is wrong about y [B].
 
     Carlini and Wagner's f₆ (https://arxiv.org/abs/1608.04644), without its floor. The
     third argument may be a pair (t, y) of targeted attacks, whose t has no part in it.
     """
-    apply = outputs(apply)
-
-    def loss(params, x, y):
-        labels = y[1] if isinstance(y, tuple) else y
-        z = apply(params, x).logits
-        return _best_other(z, labels) - _pick(z, labels)
-
-    return loss
+    return OfLogits(outputs(apply), _margin, _margin)
 
 
-def targeted_margin(apply: Apply) -> Loss:
+def targeted_margin(apply: Apply) -> OfLogits:
     """z_t − z_y: above 0 where t is likelier than y; the third argument is (t, y)."""
-    apply = outputs(apply)
 
-    def loss(params, x, y):
+    def value(z, y):
         targets, labels = y
-        z = apply(params, x).logits
         return _pick(z, targets) - _pick(z, labels)
 
-    return loss
+    return OfLogits(outputs(apply), value, _margin)
 
 
-def dlr(apply: Apply) -> Loss:
+def dlr(apply: Apply) -> OfLogits:
     """Difference of logits ratio: −(z_y − max over k ≠ y of z_k) / (z_(1) − z_(3)).
 
     z_(i) is the i-th largest logit. It does not depend on the scale of the logits, so
     that its gradient cannot vanish by that (https://arxiv.org/abs/2003.01690, eq. 6).
     Two classes have no third logit: there it is the `margin`.
     """
-    apply = outputs(apply)
 
-    def loss(params, x, y):
-        z = apply(params, x).logits
-        difference = _best_other(z, y) - _pick(z, y)
+    def value(z, y):
+        difference = _margin(z, y)
         if z.shape[-1] < 3:
             return difference
         top = jax.lax.top_k(z, 3)[0]
         return difference / jnp.maximum(top[:, 0] - top[:, 2], 1e-12)
 
-    return loss
+    return OfLogits(outputs(apply), value, _margin)
 
 
-def targeted_dlr(apply: Apply) -> Loss:
+def targeted_dlr(apply: Apply) -> OfLogits:
     """−(z_y − z_t) / (z_(1) − (z_(3) + z_(4)) / 2); the third argument is (t, y).
 
     Of https://arxiv.org/abs/2003.01690, eq. 7. With fewer than four classes, where it
     is not defined, it is the `targeted_margin`.
     """
-    apply = outputs(apply)
 
-    def loss(params, x, y):
+    def value(z, y):
         targets, labels = y
-        z = apply(params, x).logits
         difference = _pick(z, targets) - _pick(z, labels)
         if z.shape[-1] < 4:
             return difference
@@ -104,7 +102,7 @@ def targeted_dlr(apply: Apply) -> Loss:
         scale = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
         return difference / jnp.maximum(scale, 1e-12)
 
-    return loss
+    return OfLogits(outputs(apply), value, _margin)
 
 
 def judged(
@@ -112,9 +110,9 @@ def judged(
 ) -> Judged:
     """Two losses by one pass through the network: `loss` to climb, `judge` to choose.
 
-    With `judged(apply, cross_entropy, margin)` an attack climbs the cross-entropy and
-    returns an image that is wrong if it visited one: the one with the highest
-    cross-entropy may be another. XLA does not see that two passes are the same.
+    `judge` is above 0 where an attack succeeds. Losses of logits have such a judge of
+    their own, the `margin`; with this, any loss has any. XLA does not see that two
+    passes are the same.
     """
 
     def both(params, x, y):
@@ -178,6 +176,11 @@ def disentangled(loss: Loss) -> Loss:
 
 def negate(loss: Loss) -> Loss:
     """The same loss, to be descended by an attack: towards y instead of away."""
+    if isinstance(loss, OfLogits):
+        value, success = loss.value, loss.success
+        return OfLogits(
+            loss.apply, lambda z, y: -value(z, y), lambda z, y: -success(z, y)
+        )
 
     def negated(params: Params, x: Images, y) -> jax.Array:
         return -loss(params, x, y)
@@ -201,8 +204,22 @@ def _direction(a):
     return jnp.where(positive, a * jax.lax.rsqrt(jnp.where(positive, squared, 1)), 0)
 
 
-def _check_labels(z, y):
-    """ValueError where labels would be read as others, or rows as other rows."""
+def _cross_entropy(z, y):
+    return optax.softmax_cross_entropy_with_integer_labels(z, _known(z, y))
+
+
+def _margin(z, y):
+    """Above 0 where the network is wrong about y, or about the second of (t, y)."""
+    labels = y[1] if isinstance(y, tuple) else y
+    return _best_other(z, labels) - _pick(z, labels)
+
+
+def _known(z, y):
+    """The labels y; ValueError where they, or rows of z, would be read as others.
+
+    Under `jax.jit` their values are not known: those that are no class have NaN as
+    their logit, where -1 would be read as the last class.
+    """
     if z.shape[-1] < 2:
         raise ValueError(
             "a network must return at least two logits, got one; for one logit z of "
@@ -212,16 +229,15 @@ def _check_labels(z, y):
     check_labels(y if is_traced(y) else np.asarray(y), z.shape[-1])
     if len(z) != len(y):
         raise ValueError(f"there are {len(y)} labels for logits of shape {z.shape}.")
+    return jnp.where(y < 0, z.shape[-1], y) if is_traced(y) else y
 
 
 def _pick(z, y):
     """z_y, [B]."""
-    _check_labels(z, y)
-    return jnp.take_along_axis(z, y[:, None], axis=-1)[:, 0]
+    return jnp.take_along_axis(z, _known(z, y)[:, None], axis=-1)[:, 0]
 
 
 def _best_other(z, y):
     """max over k ≠ y of z_k, [B]."""
-    _check_labels(z, y)
-    own = jnp.arange(z.shape[-1])[None] == y[:, None]
+    own = jnp.arange(z.shape[-1])[None] == _known(z, y)[:, None]
     return jnp.max(jnp.where(own, -jnp.inf, z), axis=-1)

@@ -81,8 +81,7 @@ class Small(Architecture):
 class MLP(Architecture):
     """A fully connected network without BatchNorm; features [B, widths[-1]]."""
 
-    # ReLU units of each hidden layer; without any it is a linear classifier, whose
-    # features are the pixels.
+    # ReLU units of each hidden layer; without any it is `Linear`.
     widths: tuple[int, ...] = (32,)
 
     def __post_init__(self):
@@ -91,6 +90,14 @@ class MLP(Architecture):
 
     def build(self, num_classes: int) -> Model:
         return self._model(mlp.MLP, num_classes, widths=self.widths)
+
+
+@dataclass(frozen=True)
+class Linear(Architecture):
+    """A linear classifier of the normalised pixels, which are its features."""
+
+    def build(self, num_classes: int) -> Model:
+        return self._model(mlp.MLP, num_classes, widths=())
 
 
 @dataclass(frozen=True)

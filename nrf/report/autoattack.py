@@ -4,12 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nrf.evaluate import BELIEVABLE, Evidence
-from nrf.report import claims, page, paper
-from nrf.report.claims import Claim, above
-from nrf.report.results import Measure, Network, Results, ball, by_network, findings
-from nrf.report.table import cell
+from nrf.report import page, paper
+from nrf.report.results import (
+    AUTOATTACK,
+    Column,
+    Network,
+    Results,
+    ball,
+    by_network,
+)
+from nrf.report.strongest import LAST, withstood
+from nrf.report.table import cell, remarks
 
-_LAST = "square"  # What withstands it has withstood AutoAttack.
 # What is shown of the evidence.
 _SHOWN = {
     "pgd": ("lost_to_other", "lost_to_more_steps", "missed", "large_withstood"),
@@ -27,7 +33,6 @@ def section(results: Results) -> str:
     groups = by_network(results, "autoattack")
     return page.render(
         "autoattack.html",
-        claims=[judge(groups, 1 / len(results["classes"]))],
         groups=groups,
         cell=lambda entries, part: cell(withstood(entries, part)),
         verdict=verdict,
@@ -35,36 +40,9 @@ def section(results: Results) -> str:
         images=entries[0]["total"],
         settings=results["config"]["autoattack"],
         wrong=wrong(groups),
+        remarks=left_open(groups),
         known=paper.comparable(results),
     )
-
-
-def withstood(entries: Sequence[Mapping[str, Any]], component: str) -> Measure:
-    """Accuracies under AutoAttack up to `component`; "pgd" for PGD's."""
-    by_seed = {}
-    for entry in entries:
-        pgd = component == "pgd"
-        of = entry["evidence"]["pgd"] if pgd else entry
-        count = of["withstood"] if pgd else of["withstood"][component]
-        by_seed[entry["seed"]] = count / entry["total"]
-    judged = {"pgd": "pgd", _LAST: "autoattack"}.get(component)
-    names = None
-    if judged:
-        each = [name for e in entries for name in findings(e["evidence"][judged])]
-        names = tuple(dict.fromkeys(each))
-    return Measure(by_seed, entries[0]["total"], names)
-
-
-def judge(groups: Groups, chance: float) -> Claim:
-    """Whether D_R gives robustness that AutoAttack does not take."""
-    of = {(n.trained_on, n.training): entries for n, entries in groups.items()}
-    ours, plain = of.get(("D_R", "standard")), of.get(("D", "standard"))
-    if not (ours and plain):
-        return claims.claim("autoattack.txt", "robust", None)
-    robust, theirs = withstood(ours, _LAST), withstood(plain, _LAST)
-    good = above(robust, theirs) and above(robust, chance)
-    values = {"robust": robust, "plain": theirs, "by_pgd": withstood(ours, "pgd")}
-    return claims.claim("autoattack.txt", "robust", good, **values)
 
 
 def verdict(entries: Sequence[Mapping[str, Any]], attack: str) -> list[str]:
@@ -81,6 +59,18 @@ def verdict(entries: Sequence[Mapping[str, Any]], attack: str) -> list[str]:
         else:
             cells.append(page.percent(sum(counts) / sum(e.total for e in seen)))
     return cells
+
+
+def left_open(groups: Groups) -> list[str]:
+    """What is left open of PGD's and AutoAttack's accuracies that are marked ✓."""
+    marked = {
+        network: {
+            Column(name, of[0]["norm"], of[0]["epsilon"]): withstood(of, component)
+            for name, component in (("pgd", "pgd"), (AUTOATTACK, LAST))
+        }
+        for network, of in groups.items()
+    }
+    return remarks(marked)
 
 
 def wrong(groups: Groups) -> list[str]:

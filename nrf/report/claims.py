@@ -1,73 +1,123 @@
-"""The paper's four claims, judged on a run's numbers by rules stated beside them."""
+"""The paper's claims, judged on a run's numbers by rules stated beside them."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from nrf.report import page
-from nrf.report.results import (
-    CLEAN,
-    Measure,
-    Results,
-    find,
-    measures,
-    reported,
+from nrf.report.differences import differences
+from nrf.report.judge import (
+    NOT_MEASURED,
+    NOT_SHOWN,
+    SHOWN,
+    Verdict,
+    beyond,
+    compared,
+    unless,
+    where,
 )
+from nrf.report.results import CLEAN, Measure, Results, find, reported
+from nrf.report.strongest import measures, strongest
 
-SHOWN, NOT_SHOWN, NOT_MEASURED = "shown", "not shown", "not measured"
+# A verdict, and what the template is to say.
+Judged = tuple[Verdict, dict[str, Any]]
 
 
 class Claim(NamedTuple):
     """A statement and what a run says of it."""
 
     title: str
-    verdict: str  # SHOWN, NOT_SHOWN or NOT_MEASURED.
+    verdict: str  # Of the words in judge.py.
     measured: str
     rule: str
+    reason: str = ""  # Why it is not judged.
 
 
-def claim(template: str, macro: str, good: bool | None, /, **values: Any) -> Claim:
+def claim(
+    template: str, macro: str, good: bool | Verdict | None, /, **values: Any
+) -> Claim:
     """The claim that a macro of a template words; `good` None: it was not measured.
 
     The macro is called with `values`, and gives the title, what was measured and the
     rule, with empty lines between them.
     """
     title, measured, rule = page.words(template, macro, **values)
-    return Claim(title, NOT_MEASURED if good is None else judge(good), measured, rule)
+    if not isinstance(good, Verdict):
+        good = Verdict(NOT_MEASURED if good is None else SHOWN if good else NOT_SHOWN)
+    return Claim(title, good.word, measured, rule, good.reason)
 
 
-def judge(good: bool) -> str:
-    """The verdict."""
-    return SHOWN if good else NOT_SHOWN
-
-
-def above(a: Measure, b: Measure | float) -> bool:
-    """Whether `a` is better than `b`, or than the fixed accuracy `b`, beyond doubt."""
-    if isinstance(b, Measure):
-        pairs = [
-            (a.by_seed[seed], b.by_seed[seed])
-            for seed in a.by_seed
-            if seed in b.by_seed
-        ]
-        return a.interval[0] > b.interval[1] and all(x > y for x, y in pairs)
-    return a.interval[0] > b and min(a.by_seed.values()) > b
+def above(a: Measure, level: float) -> bool:
+    """Whether the interval of `a` is above the level, and every seed is."""
+    return a.interval[0] > level and min(a.by_seed.values()) > level
 
 
 def claims(results: Results) -> list[Claim]:
     """The paper's claims on those of its sets that a run has, judged on the run."""
-    groups = measures(results)
-    chance, at = 1 / len(results["classes"]), reported(results, groups)
-    attacked: list = [find(groups, n).get(at) for n in ("D_R", "D_NR", "D") if at]
-    d_r, d_nr, plain = attacked or [None] * 3
+    judges: dict[str, Callable[[Results, float], Judged]] = {
+        "D_R": functools.partial(_against, "D"),
+        "D_R_and_D_NR": functools.partial(_against, "D_NR"),
+        "D_NR": _not_robust,
+        "D_rand": functools.partial(_taught, "D_rand"),
+        "D_det": functools.partial(_taught, "D_det"),
+    }
     has = {entry["name"] for entry in results.get("sets") or []}
+    chance = 1 / len(results["classes"])
     judged = []
-    for name in ("D_R", "D_NR", "D_rand", "D_det"):
-        clean, good = find(groups, name).get(CLEAN), None
-        if name == "D_R" and d_r and plain:
-            good = above(d_r, plain) and above(d_r, chance)
-        elif name == "D_NR" and clean and d_nr and d_r and plain:
-            good = above(clean, chance) and above(d_r, d_nr) and not above(d_nr, plain)
-        elif name in ("D_rand", "D_det") and clean:
-            good = above(clean, chance)
-        values = {"at": at, "d_r": d_r, "d_nr": d_nr, "plain": plain, "clean": clean}
-        if name in has:
-            judged.append(claim("main.txt", name, good, chance=chance, **values))
+    for name, judge in judges.items():
+        if has.issuperset(name.split("_and_")):
+            verdict, values = judge(results, chance)
+            values = {**values, "chance": chance}
+            judged.append(claim("main.txt", name, verdict, **values))
     return judged
+
+
+def _against(other: str, results: Results, chance: float) -> Judged:
+    """D_R is more robust than another network, at the reported radius."""
+    groups = measures(results)
+    at = reported(results, groups)
+    rows = [row for row in differences(results) if other in row.against]
+    here = next((row for row in rows if at and row.at[1:3] == at[1:3]), None)
+    if here is None:
+        return Verdict(NOT_MEASURED), {}
+    of, d_r = here.against[other], find(groups, "D_R")
+    elsewhere: dict[str, list[str]] = {}
+    for row in rows:
+        if row is not here:
+            word = row.against[other].verdict.word
+            elsewhere.setdefault(word, []).append(row.at.label)
+    return where(of, beyond("D_R", d_r, chance, here.at)), {
+        "at": here.at,
+        "of": of.difference,
+        "d_r": d_r[here.at],
+        "other": find(groups, other)[here.at],
+        "elsewhere": elsewhere,
+        "recovered": here.recovered if other == "D" else None,
+    }
+
+
+def _not_robust(results: Results, chance: float) -> Judged:
+    """D_NR gives accuracy, and no more robustness than D."""
+    groups = measures(results)
+    d_nr, plain = find(groups, "D_NR"), find(groups, "D")
+    at = reported(results, groups)
+    if at is None or at not in d_nr or at not in plain:
+        return Verdict(NOT_MEASURED), {}
+    at = strongest([d_nr, plain], at)
+    more = compared({"D_NR": d_nr, "D": plain}, at)
+    return where(beyond("D_NR", d_nr, chance), unless(more)), {
+        "at": at,
+        "of": more and more.difference,
+        "clean": d_nr.get(CLEAN),
+        "d_nr": d_nr[at],
+        "plain": plain[at],
+    }
+
+
+def _taught(name: str, results: Results, chance: float) -> Judged:
+    """Labels that an attack was given teach the true classes."""
+    cells = find(measures(results), name)
+    of = beyond(name, cells, chance)
+    if of is None:
+        return Verdict(NOT_MEASURED), {}
+    return of.verdict, {"clean": cells[CLEAN], "of": of.difference}

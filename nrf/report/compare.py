@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nrf.report import charts, page
-from nrf.report.results import CLEAN, Column, Measure, load, measures, reported
-from nrf.report.table import cell
+from nrf.report.results import CLEAN, Column, Measure, load
+from nrf.report.strongest import measures
+from nrf.report.table import cell, headline, remarks
 
 _Measures = Sequence[Measure | None]  # In the order of the columns.
 
@@ -21,8 +22,9 @@ class Comparison(NamedTuple):
 def compare(folders: Sequence[Path]) -> Comparison:
     """Networks × runs: standard accuracy, and robust at each run's reported radius.
 
-    Networks are matched by their titles. Folders without results.json, such as those of
-    the theory, are left out and named.
+    The robust one is that of the strongest attack that was run there. Networks are
+    matched by their titles. Folders without results.json, such as those of the theory,
+    are left out and named.
 
     Raises:
       ValueError: a folder is given twice, no folder has results, or some cannot be
@@ -43,9 +45,15 @@ def compare(folders: Sequence[Path]) -> Comparison:
     runs = {name: load(path) for name, path in zip(names, kept, strict=True)}
     groups = {name: measures(results) for name, results in runs.items()}
     columns: list[tuple[str, Column]] = []
+    open_at: list[str] = []
     for name, results in runs.items():
-        at = reported(results, groups[name])
-        columns += [(name, CLEAN), *([(name, at)] if at else [])]
+        shown = [CLEAN, *headline(results, groups[name])]
+        columns += [(name, at) for at in shown]
+        of_shown = {
+            network: {at: cells[at] for at in shown if at in cells}
+            for network, cells in groups[name].items()
+        }
+        open_at += [f"{name}: {remark}" for remark in remarks(of_shown)]
     of = {n: {net.title: c for net, c in g.items()} for n, g in groups.items()}
     titles = dict.fromkeys(title for cells in of.values() for title in cells)
     rows = {t: [of[n].get(t, {}).get(at) for n, at in columns] for t in titles}
@@ -56,6 +64,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
         head=["trained on", *("|".join(part) for part in head)],
         rows=[[title, *map(cell, cells)] for title, cells in rows.items()],
         charts=[_chart(robust, columns, rows) for robust in (False, True)],
+        remarks=open_at,
         left_out=[str(path) for key, path in paths.items() if key not in kept],
     )
     table = [[title, *(cell(m, " ") for m in cells)] for title, cells in rows.items()]

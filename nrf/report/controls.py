@@ -1,9 +1,17 @@
 """What else could explain D_rand and D_det: the controls of a run, judged."""
 
-import numpy as np
-
+from nrf import evaluate
 from nrf.report import claims, page, paper
-from nrf.report.claims import Claim, above
+from nrf.report.claims import Claim
+from nrf.report.judge import (
+    NOT_SHOWN,
+    REVERSED,
+    SHOWN,
+    Verdict,
+    beyond,
+    compared,
+    where,
+)
 from nrf.report.provenance import constructed, outcome
 from nrf.report.results import CLEAN, Results, grouped, measures
 from nrf.report.table import cell
@@ -40,50 +48,41 @@ def pushes(results: Results) -> dict[str, str]:
 
 
 def by_chance(results: Results, name: str) -> tuple[float, float]:
-    """The accuracies that 95 % of networks without a lesson have; means over seeds.
-
-    Labels without a meaning could as well be in any other order: the accuracies are
-    those of the same networks with their classes' names permuted at random.
-    """
-    confusions = [
-        np.asarray(row["confusion"])
-        for row in results["controls"]
-        if row["trained_on"] == name
-    ]
-    generator = np.random.default_rng(0)
-    classes = np.arange(len(results["classes"]))
-
-    def draw() -> float:
-        of_seeds = [
-            confusion[classes, generator.permutation(classes)].sum() / confusion.sum()
-            for confusion in confusions
-        ]
-        return float(np.mean(of_seeds))
-
-    low, high = np.quantile([draw() for _ in range(2000)], (0.025, 0.975))
-    return float(low), float(high)
+    """What 95 % of networks without a lesson get right, as the one after set `name`."""
+    return evaluate.by_chance(
+        [row["confusion"] for row in results["controls"] if row["trained_on"] == name]
+    )
 
 
 def judge(results: Results) -> list[Claim]:
     """The controls that a run has, as claims."""
     groups = {**grouped(results, "controls"), **measures(results)}
-    clean = {n.trained_on: of[CLEAN] for n, of in groups.items() if CLEAN in of}
+    of = {n.trained_on: cells for n, cells in groups.items() if CLEAN in cells}
     known, judged = paper.comparable(results), []
-    of = {name: pushes(results).get(name, "") for name in _BOTH}
-    if all(name in clean for pair in of.items() for name in pair):
-        pairs = [(n, clean[n], clean[o], by_chance(results, o)) for n, o in of.items()]
-        good = all(
-            above(plain, pushed) and pushed.mean <= chance[1]
-            for _, plain, pushed, chance in pairs
-        )
-        judged.append(claims.claim("controls.txt", "noise", good, pairs=pairs))
-    if wrong := clean.get("D_errors"):
+    both = {name: pushes(results).get(name, "") for name in _BOTH}
+    if all(name in of for pair in both.items() for name in pair):
+        pairs = [(n, o, by_chance(results, o)) for n, o in both.items()]
+        more = [compared({n: of[n], o: of[o]}, CLEAN) for n, o, _ in pairs]
+        # Means may round otherwise than the quantile of the same counts.
+        taught = [of[o][CLEAN].mean > chance[1] + 1e-9 for _, o, chance in pairs]
+        good = where(*more, *(Verdict(NOT_SHOWN if t else SHOWN) for t in taught))
+        told = [
+            (n, of[n][CLEAN], of[o][CLEAN], gap and gap.difference, chance)
+            for (n, o, chance), gap in zip(pairs, more, strict=True)
+        ]
+        judged.append(claims.claim("controls.txt", "noise", good, pairs=told))
+    if "D_errors" in of:
         low, high = by_chance(results, "D_errors")
-        values = {"wrong": wrong, "chance": (low, high), "known": known}
-        good = wrong.mean > high
+        wrong = of["D_errors"]
+        values = {"wrong": wrong[CLEAN], "chance": (low, high), "known": known}
+        good = where(beyond("D_errors", wrong, high))
+        if good.word == REVERSED != where(beyond("D_errors", wrong, low)).word:
+            good = Verdict(NOT_SHOWN)  # Within what chance gives.
         judged.append(claims.claim("controls.txt", "errors", good, **values))
-    if (ours := clean.get("D_bugs")) and (det := clean.get("D_det")):
+    if "D_bugs" in of and "D_det" in of:
+        less = compared({name: of[name] for name in ("D_det", "D_bugs")}, CLEAN)
         values = {"asked": results.get("asked") or [], "known": known}
-        values |= {"ours": ours, "det": det}
-        judged.append(claims.claim("controls.txt", "bugs", above(det, ours), **values))
+        values |= {"ours": of["D_bugs"][CLEAN], "det": of["D_det"][CLEAN]}
+        values |= {"gap": less and less.difference}
+        judged.append(claims.claim("controls.txt", "bugs", where(less), **values))
     return judged

@@ -6,31 +6,44 @@ from typing import Any
 import numpy as np
 
 from nrf.report import (
+    answers,
     autoattack,
     charts,
     claims,
+    closeness,
     controls,
+    differences,
     features,
     linear,
     page,
     paper,
     pictures,
     provenance,
+    students,
     tables,
 )
 from nrf.report.results import (
     CLEAN,
+    NETWORK,
     Column,
     Measures,
     Results,
     main_attack,
-    measures,
     networks,
     norm_name,
     radius,
-    reported,
 )
-from nrf.report.table import accuracies, caption, counted, seeds, table
+from nrf.report.results import measures as by_pgd
+from nrf.report.strongest import measures
+from nrf.report.table import (
+    accuracies,
+    caption,
+    counted,
+    headline,
+    remarks,
+    seeds,
+    table,
+)
 
 TITLE = "Are adversarial examples bugs, or features that a network can learn from?"
 
@@ -57,14 +70,20 @@ def html(
         changes=pictures.changes,
         attributes=pictures.attributes,
         bars=bars(results, groups),
-        attack=attack[0].setting if attack else "No attack",
+        attack=attack[0].setting if attack else "",
+        strongest=" ".join(at.setting for at in headline(results, groups)),
         counted=counted(groups),
         several=seeds(groups) > 1,
         accuracies=accuracies(results, groups),
-        paper=paper.comparison(results, groups) if paper.comparable(results) else None,
+        remarks=remarks(groups),
+        differences=differences.section(results),
+        paper=beside(results),
+        students=students.section(results),
         curves=curves(results, groups, attack) if attack else None,
+        answers=answers.section(results, groups),
         autoattack=autoattack.section(results),
         features=features.section(results),
+        closeness=closeness.section(results),
         tables=tables.section(results),
         controls=controls.section(results),
         leakage=linear.leakage(results),
@@ -78,12 +97,21 @@ def html(
 
 def markdown_page(results: Results) -> str:
     """results.md: claims and tables."""
-    groups = measures(results)
-    beside = None
-    if paper.comparable(results):
-        beside = page.markdown(*paper.comparison(results, groups))
-    both = _both(results, groups)
-    return page.render("results.md", **both, table=table(results), paper=beside)
+    groups, theirs = measures(results), beside(results)
+    return page.render(
+        "results.md",
+        **_both(results, groups),
+        table=table(results),
+        differences=differences.section(results, " "),
+        paper=page.markdown(*theirs) if theirs else None,
+    )
+
+
+def beside(results: Results) -> tuple[list[str], list[list[str]]] | None:
+    """The table of this run and the paper, whose attack was PGD too."""
+    if not paper.comparable(results):
+        return None
+    return paper.comparison(results, by_pgd(results))
 
 
 def _both(results: Results, groups: Measures) -> dict[str, Any]:
@@ -100,16 +128,18 @@ def _both(results: Results, groups: Measures) -> dict[str, Any]:
         "lead": page.words("main.txt", "lead", **run)[0],
         "claims": claims.claims(results),
         "rule": page.words("main.txt", "rule")[0],
+        "explained": page.words("main.txt", "differences", *differences.published()),
         "caption": caption(groups),
         "setting": paper.setting(results),
+        "learned": students.sentences(results),
+        "close": closeness.sentences(results),
     }
 
 
 def bars(results: Results, groups: Measures) -> list[str]:
     """Standard accuracy, and robust accuracy at the reported radius."""
-    at = reported(results, groups)
     drawn = []
-    for i, column in enumerate([CLEAN] if at is None else [CLEAN, at]):
+    for i, column in enumerate([CLEAN, *headline(results, groups)]):
         entries = [
             charts.Bar(
                 network.title,
@@ -153,12 +183,12 @@ def curves(results: Results, groups: Measures, attack: Sequence[Column]) -> str:
 
 def trainings(results: Results) -> list[str]:
     """A chart of training for each network of the list that has a history."""
-    # Networks that only help to make a set are left out.
+    # Networks that only help to make a set are left out, and students.
     shown = {n["name"] for n in results["networks"] if n["group"] == "main"}
     known = {
         name: network
         for name, network in networks(results).items()
-        if name in shown or network.trained_on != "D"
+        if name in shown or (network.trained_on != "D" and network.learner == NETWORK)
     }
     histories: dict[str, list] = {name: [] for name in known}
     for step, history in (results.get("history") or {}).items():

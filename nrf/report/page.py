@@ -16,7 +16,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from nrf.report.results import Measure, ball, bracket
+from nrf.evaluate.statistics import Difference
+from nrf.report.results import Measure, ball
 
 # What is not prose: pictures, programs, style, and every tag with its attributes.
 _NOT_PROSE = re.compile(
@@ -34,9 +35,9 @@ def render(template: str, /, **values: Any) -> str:
     return typeset(text) if template.endswith(".html") else text
 
 
-def words(template: str, macro: str, /, **values: Any) -> list[str]:
+def words(template: str, macro: str, /, *of: Any, **values: Any) -> list[str]:
     """The paragraphs that a macro of a template makes, as plain text."""
-    text = str(getattr(_TEMPLATES.get_template(template).module, macro)(**values))
+    text = str(getattr(_TEMPLATES.get_template(template).module, macro)(*of, **values))
     return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip())]
 
 
@@ -64,7 +65,24 @@ def number(value: float, form: str = ".3g") -> str:
 
 def told(measure: Measure, separator: str = " ") -> str:
     """48.1 % [46.2, 50.0]."""
-    return f"{percent(measure.mean)}{separator}{bracket(measure)}"
+    low, high = measure.interval
+    interval = f"[{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{percent(measure.mean)}{separator}{interval}"
+
+
+def intervals(of: Difference) -> list[str]:
+    """seeds [−3.3, 28.5] and images [8.2, 17.0], in points; what there is."""
+    ends = {"seeds": of.over_seeds, "images": of.over_images}
+    return [
+        f"{name} [{number(100 * pair[0], '.1f')}, {number(100 * pair[1], '.1f')}]"
+        for name, pair in ends.items()
+        if pair
+    ]
+
+
+def gap(of: Difference) -> str:
+    """+12.6 points (seeds [−3.3, 28.5], images [8.2, 17.0])."""
+    return f"{number(100 * of.mean, '+.1f')} points ({', '.join(intervals(of))})"
 
 
 def slug(text: str) -> str:
@@ -73,10 +91,10 @@ def slug(text: str) -> str:
 
 
 def cell(plain: str) -> Markup:
-    """ "big|small" on two lines; a mark ✗ leads to what it means, the id "marks"."""
-    big, _, small = plain.partition("|")
+    """ "big|small|small" on lines; a mark ✗ leads to what it means, the id "marks"."""
+    big, *others = plain.split("|")
     html = escape(big)
-    if small:
+    for small in others:
         html += Markup("<small>{}</small>").format(small)
     link = r'<a class="mark" href="#marks">\g<0></a>'
     linked = re.sub(r"✗ [^<]+", link, str(html))
@@ -102,7 +120,14 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters.update(
-    percent=percent, number=number, told=told, slug=slug, cell=cell, count="{:,}".format
+    percent=percent,
+    number=number,
+    told=told,
+    gap=gap,
+    slug=slug,
+    cell=cell,
+    count="{:,}".format,
+    markdown=markdown,
 )
 _TEMPLATES.filters["json"] = functools.partial(json.dumps, indent=2)
 _TEMPLATES.globals["ball"] = ball

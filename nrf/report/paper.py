@@ -1,9 +1,8 @@
 """The paper's numbers for CIFAR-10, beside those of a run on the same data."""
 
 import re
-from typing import Any
 
-from nrf.report import page
+from nrf.report import page, settings
 from nrf.report.results import Column, Measures, Network, Results, columns
 
 # Accuracy in % by l2 radius, by set and training: figure 2 (right), table 7; table 1
@@ -16,20 +15,6 @@ PAPER: dict[tuple[str, str], dict[float, float]] = {
     ("D_rand", "standard"): {0: 63.3},
     ("D_det", "standard"): {0: 43.7},
 }
-# Part of the config, its field, what it is called, and the paper's value.
-_SETTINGS: tuple[tuple[str, str, str, Any], ...] = (
-    ("network", "kind", "network", "ResNet50"),
-    ("", "train_examples", "training examples", None),
-    ("", "test_examples", "test examples", None),
-    ("evaluation", "norm", "norm of the tests", "l2"),
-    ("robust", "norm", "norm of adversarial training", "l2"),
-    ("robust", "epsilon", "its ε", 0.5),
-    ("D_R", "start", "matching starts from", "image"),
-    ("D_R", "steps", "matching steps", 1000),
-    ("D_R", "step_size", "their length", 0.1),
-    ("D_rand", "epsilon", "ε of D_rand and D_det", 0.5),
-    ("D_rand", "steps", "steps towards the target", 100),
-)
 
 
 def comparable(results: Results) -> bool:
@@ -68,21 +53,6 @@ def comparison(results: Results, groups: Measures) -> tuple[list[str], list[list
 
 
 def setting(results: Results) -> str:
-    """The paper's setting, and in what the run's differs."""
-    config = results.get("config") or {}
-    parts = {"": config, "network": config.get("network") or {}}
-    parts["evaluation"] = config.get("evaluation") or {}
-    for training in (config.get("networks") or {}).values():
-        if training.get("attack"):
-            parts.setdefault("robust", training["attack"])
-    for one in config.get("sets") or []:
-        recipe = one.get("recipe") or {}
-        parts[one["name"]] = recipe.get("attack") or recipe
-    differs = []
-    for part, field, name, theirs in _SETTINGS:
-        ours = parts.get(part, {}).get(field, theirs)
-        if field == "kind":  # Of a class, with its module.
-            ours = ours.rpartition(".")[2]
-        if ours != theirs:
-            differs.append(f"{name}: {ours} (paper: {theirs or 'all'})")
-    return page.words("main.txt", "paper", differs=differs)[0]
+    """The paper's setting, how the run's differs, and what the paper leaves open."""
+    differs, unsaid = settings.compared(results)
+    return page.words("main.txt", "paper", differs=differs, unsaid=unsaid)[0]

@@ -6,10 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from nrf.evaluate import Evidence, Score
+from nrf.evaluate.statistics import unpack
 
 Results = dict[str, Any]  # The content of results.json.
 NEEDED = ("data", "classes", "networks", "rows")
+AUTOATTACK = "AutoAttack"
+NETWORK = "network"  # The learner that the experiment is of, beside its students.
 
 
 class Network(NamedTuple):
@@ -20,6 +25,7 @@ class Network(NamedTuple):
     trained_on: str  # "D", "D_R", ...
     training: str  # "standard" or "adversarial".
     place: int  # In the list, from 0; colours follow it.
+    learner: str = NETWORK  # Or a student's name.
 
 
 class Column(NamedTuple):
@@ -34,13 +40,15 @@ class Column(NamedTuple):
     def label(self) -> str:
         if self.attack == "none":
             return "standard"
-        return f"ε = {radius(self.norm, self.epsilon)}"
+        strong = ", AutoAttack" if self.attack == AUTOATTACK else ""
+        return f"ε = {radius(self.norm, self.epsilon)}{strong}"
 
     @property
     def setting(self) -> str:
         """The attack without its radius: "PGD, ℓ₂, 100 steps"."""
         name = self.attack.replace("pgd", "PGD")
-        return f"{name}, {norm_name(self.norm)}, {self.steps} steps"
+        steps = f", {self.steps} steps" if self.steps else ""
+        return f"{name}, {norm_name(self.norm)}{steps}"
 
 
 CLEAN = Column()
@@ -52,6 +60,10 @@ class Measure(NamedTuple):
     by_seed: dict[int, float]
     images: int
     wrong: tuple[str, ...] | None = None  # Findings of its evidence; None: it has none.
+    remarks: tuple[str, ...] = ()  # What its evidence leaves open, in sentences.
+    # Which images are right, by seed, as `nrf.evaluate.statistics.pack` has them; None
+    # where that was not saved.
+    packed: dict[int, str] | None = None
 
     @property
     def mean(self) -> float:
@@ -73,6 +85,12 @@ class Measure(NamedTuple):
         if len(self.by_seed) < 2:
             return None
         return statistics.stdev(self.by_seed.values())
+
+    def right(self, seeds: Iterable[int]) -> np.ndarray | None:
+        """[S, N] bool: which images are right, in these seeds; None: not saved."""
+        if self.packed is None:
+            return None
+        return np.stack([unpack(self.packed[seed], self.images) for seed in seeds])
 
 
 Cells = dict[Column, Measure]
@@ -118,27 +136,26 @@ def networks(results: Results) -> dict[str, Network]:
             one["trained_on"],
             one["training"],
             place,
+            one.get("learner") or NETWORK,
         )
         for place, one in enumerate(results["networks"])
     }
 
 
-def measures(results: Results) -> Measures:
-    """The networks of the main experiment: the "rows" of a run, as `grouped`.
+def measures(results: Results, part: str = "rows") -> Measures:
+    """The networks of the main experiment, or another part of a run, as `grouped`.
 
-    Where AutoAttack was run too, its findings about PGD are among those of the rows.
+    Where AutoAttack was run too, its findings about PGD are among those of the rows,
+    and what it leaves open of PGD is what is left open.
     """
-    groups = grouped(results, "rows")
+    groups = grouped(results, part)
     for network, entries in by_network(results, "autoattack").items():
-        for entry in entries:
-            for column, measure in groups.get(network, {}).items():
-                if column[:3] == ("pgd", entry["norm"], entry["epsilon"]):
-                    names = (
-                        *(measure.wrong or ()),
-                        *findings(entry["evidence"]["pgd"]),
-                    )
-                    wrong = tuple(dict.fromkeys(names))
-                    groups[network][column] = measure._replace(wrong=wrong)
+        at = "pgd", entries[0]["norm"], entries[0]["epsilon"]
+        for column, measure in groups.get(network, {}).items():
+            if column[:3] == at:
+                wrong, remarks = judged([e["evidence"]["pgd"] for e in entries])
+                both = tuple(dict.fromkeys((*(measure.wrong or ()), *wrong)))
+                groups[network][column] = measure._replace(wrong=both, remarks=remarks)
     return groups
 
 
@@ -160,17 +177,31 @@ def by_network(results: Results, part: str) -> dict[Network, list[dict[str, Any]
     return {network: of for network, of in groups.items() if of}
 
 
-def find(groups: Measures, trained_on: str, training: str = "standard") -> Cells:
+def find(
+    groups: Measures,
+    trained_on: str,
+    training: str = "standard",
+    learner: str = NETWORK,
+) -> Cells:
     """The accuracies of the first network that was trained so; {} without one."""
     for network, cells in groups.items():
-        if (network.trained_on, network.training) == (trained_on, training):
+        asked = trained_on, training, learner
+        if (network.trained_on, network.training, network.learner) == asked:
             return cells
     return {}
 
 
-def findings(evidence: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of all that is wrong with an accuracy, of its evidence in a results."""
-    return tuple(finding.name for finding in Evidence.from_dict(evidence).findings)
+def judged(
+    evidence: Iterable[Mapping[str, Any]],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the evidence of all seeds: names of what is wrong; sentences on what is open.
+
+    Both are in their order, and each is there once.
+    """
+    seen = [Evidence.from_dict(one) for one in evidence]
+    wrong = dict.fromkeys(finding.name for e in seen for finding in e.findings)
+    remarks = dict.fromkeys(remark for e in seen for remark in e.remarks)
+    return tuple(wrong), tuple(remarks)
 
 
 def grouped(results: Results, part: str, on: str = "test") -> Measures:
@@ -208,9 +239,22 @@ def _measure(what: str, rows: list[Mapping[str, Any]]) -> Measure:
                 f"{row['total']} in another; seeds must share their test images."
             )
         by_seed[row["seed"]] = row["correct"] / total
-    judged = [findings(row["evidence"]) for row in rows if "evidence" in row]
-    names = tuple(dict.fromkeys(name for of_seed in judged for name in of_seed))
-    return Measure(dict(sorted(by_seed.items())), total, names if judged else None)
+    seen = [row["evidence"] for row in rows if "evidence" in row]
+    wrong, remarks = judged(seen) if seen else (None, ())
+    packed = {row["seed"]: row["right"] for row in rows if "right" in row}
+    for row in rows:
+        if "right" in row and unpack(row["right"], total).sum() != row["correct"]:
+            raise ValueError(
+                f"{what} has {row['correct']} right images in seed {row['seed']}, and "
+                "its list of them has another number; the results are damaged."
+            )
+    return Measure(
+        dict(sorted(by_seed.items())),
+        total,
+        wrong,
+        remarks,
+        packed if len(packed) == len(rows) else None,
+    )
 
 
 def columns(groups: Measures) -> list[Column]:
@@ -225,7 +269,7 @@ def main_attack(groups: Measures) -> list[Column]:
     """The columns of the attack with most radii, by radius; [] without attacks."""
     attacks: dict[str, list[Column]] = {}
     for column in columns(groups):
-        if column.attack != "none":
+        if column.attack not in ("none", AUTOATTACK):
             attacks.setdefault(column.setting, []).append(column)
     return max(attacks.values(), key=len, default=[])
 
@@ -254,9 +298,3 @@ def norm_name(norm: str | None) -> str:
 def ball(norm: str, epsilon: float) -> str:
     """The ball of an attack: "ℓ₂, ε = 0.5"."""
     return f"{norm_name(norm)}, ε = {radius(norm, epsilon)}"
-
-
-def bracket(measure: Measure) -> str:
-    """The interval in percent: [46.2, 50.0]."""
-    low, high = measure.interval
-    return f"[{100 * low:.1f}, {100 * high:.1f}]"

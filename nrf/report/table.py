@@ -2,6 +2,7 @@
 
 from nrf.report import page
 from nrf.report.results import (
+    AUTOATTACK,
     CLEAN,
     Column,
     Measure,
@@ -9,16 +10,18 @@ from nrf.report.results import (
     Results,
     columns,
     main_attack,
-    measures,
     reported,
 )
+from nrf.report.strongest import autoattack_at, measures
 
 
 def table(results: Results) -> str:
     """One row per network, one column per way of measuring, and what they mean."""
     groups = measures(results)
     head, rows = accuracies(results, groups, " ")
-    return f"{page.markdown(head, rows)}\n\n{caption(groups)}\n"
+    parts = [page.markdown(head, rows), caption(groups)]
+    parts += [f"What ✓ leaves open. {remark}" for remark in remarks(groups)]
+    return "\n\n".join(parts) + "\n"
 
 
 def accuracies(
@@ -28,7 +31,7 @@ def accuracies(
     shown = columns(groups)
     if separator == "|":
         # On a page the reported radius comes first: phones show little more.
-        first = [CLEAN, reported(results, groups)]
+        first = [CLEAN, *headline(results, groups), reported(results, groups)]
         shown = sorted(shown, key=lambda column: column not in first)
     head = ["trained on", *(heading(column, groups) for column in shown)]
     return head, [
@@ -37,12 +40,21 @@ def accuracies(
     ]
 
 
+def headline(results: Results, groups: Measures) -> list[Column]:
+    """The strongest attack that was run at the reported radius; [] without attacks."""
+    at = reported(results, groups)
+    if at is None:
+        return []
+    strong = autoattack_at(at)
+    return [strong if any(strong in cells for cells in groups.values()) else at]
+
+
 def heading(column: Column, groups: Measures) -> str:
-    """The radius alone while there is one attack; its whole setting for others."""
+    """The radius, and the setting of an attack other than PGD's and AutoAttack."""
     if column == CLEAN:
         return "standard accuracy"
-    others = column not in main_attack(groups)
-    return f"robust, {column.label}" + (f" ({column.setting})" if others else "")
+    known = column.attack == AUTOATTACK or column in main_attack(groups)
+    return f"robust, {column.label}" + ("" if known else f" ({column.setting})")
 
 
 def cell(measure: Measure | None, separator: str = "|") -> str:
@@ -65,11 +77,35 @@ def caption(groups: Measures) -> str:
     attack = main_attack(groups)
     values = {
         "attack": attack[0].setting if attack else "",
+        "autoattack": any(column.attack == AUTOATTACK for column in columns(groups)),
         "marked": any(m.wrong is not None for m in _all(groups)),
         "seeds": seeds(groups),
         "n": counted(groups),
     }
     return " ".join(page.words("main.txt", "caption", **values))
+
+
+def remarks(groups: Measures) -> list[str]:
+    """What the numbers that are marked ✓ leave open, each said once, and of which."""
+    marked = {
+        (network, column): measure.remarks
+        for network, cells in groups.items()
+        for column, measure in cells.items()
+        if measure.wrong == ()
+    }
+    told = []
+    for sentences in dict.fromkeys(filter(None, marked.values())):
+        places = [place for place, said in marked.items() if said == sentences]
+        where = []
+        for at in dict.fromkeys(column for _, column in places):
+            here = [network.title for network, column in places if column == at]
+            every = len(here) == sum(column == at for _, column in marked)
+            where.append(at.label if every else f"{', '.join(here)} at {at.label}")
+        everywhere = len(places) == len(marked)
+        told.append(
+            ("" if everywhere else f"{'; '.join(where)}: ") + " ".join(sentences)
+        )
+    return told
 
 
 def seeds(groups: Measures) -> int:

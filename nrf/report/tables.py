@@ -1,12 +1,15 @@
 """The other rows of the paper's tables, where a run has them."""
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 from nrf.report import charts, page, paper
+from nrf.report.judge import compared
 from nrf.report.provenance import constructed
 from nrf.report.results import (
     CLEAN,
+    Cells,
     Column,
     Measure,
     Results,
@@ -33,6 +36,8 @@ def section(results: Results) -> str:
     known, main = networks(results), measures(results)
     made = {n.name: of for n, of in grouped(results, "tables").items()}
     of_main = {n.name: of for n, of in main.items()}
+    # The robust sources may be sets of the figure.
+    made |= {name: of for name, of in of_main.items() if name in _PRINTED}
     own = [name for name in made if name not in _PRINTED | of_main.keys()]
     settings = results["config"].get("tables") or {}
 
@@ -65,6 +70,8 @@ def section(results: Results) -> str:
         at=reported(results, main),
         own=own,
         elsewhere=elsewhere(results),
+        start=_start({**made, **of_main}, reported(results, main)),
+        order=_order(results, reported(results, main)),
         strength=_strength(results, settings.get("strength_of")),
         second=[n.name for n in grouped(results, "tables", "second_test")],
         second_test=settings.get("second_test"),
@@ -82,6 +89,33 @@ def elsewhere(results: Results) -> list[tuple[Any, str]]:
         )
         pairs += [(network, on) for on in (*places, "test") if places]
     return pairs
+
+
+def _start(of: Mapping[str, Cells], at: Column | None) -> list[str]:
+    """Whether D_R made from noise is as robust as that made from images (table 7)."""
+    pair = {"D_R from noise": of.get("on_D_R_noise"), "D_R": of.get("on_D_R")}
+    known = {name: cells for name, cells in pair.items() if cells}
+    less = compared(known, at) if at and len(known) == 2 else None
+    if less is None:
+        return []
+    values = {"at": less.at, "of": less.difference, "verdict": less.verdict}
+    return page.words("tables.txt", "start", **values)
+
+
+def _order(results: Results, at: Column | None) -> list[str]:
+    """Whether D_R's network loses robustness in the paper's order (table 8)."""
+    places = ("D_R", "D_R_test", "test")
+    found = []
+    for on in places:
+        groups = grouped(results, "tables", on)
+        if on == "test":
+            groups |= measures(results)
+        of = {n.name: cells for n, cells in groups.items()}.get("on_D_R", {})
+        if at not in of:
+            return []
+        found.append(of[at].mean)
+    falls = found[0] > found[1] > found[2]
+    return page.words("tables.txt", "order", found=found, falls=falls)
 
 
 def _strength(results: Results, name: str | None) -> dict[str, Any] | None:

@@ -11,14 +11,14 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
-from nrf.types import Params
+from nrf.types import Params, check_labels
 
 T = TypeVar("T")
 
@@ -29,7 +29,9 @@ class Format(NamedTuple, Generic[T]):
     """How a value lies in a folder; `load` gives back what `save` was given."""
 
     save: Callable[[Path, T], None]  # Into an existing empty folder.
-    load: Callable[[Path], T]
+    # From the files of these names. What else lies there is no part of the value: other
+    # systems leave files of their own.
+    load: Callable[[Path, Sequence[str]], T]
 
 
 class Trained(NamedTuple):
@@ -54,6 +56,8 @@ def _save_trained(folder: Path, trained: Trained) -> None:
     import orbax.checkpoint as ocp
 
     _check_tree(trained.params, "params")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(trained.params):
+        _check_numbers(f"params{jax.tree_util.keystr(path)}", np.asarray(leaf))
     # Arrays of the host carry no devices: they are read on any number of any kind.
     params = jax.tree.map(np.asarray, trained.params)
     with _quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
@@ -62,7 +66,7 @@ def _save_trained(folder: Path, trained: Trained) -> None:
     _save_json(folder / "history.json", trained.history)
 
 
-def _load_trained(folder: Path) -> Trained:
+def _load_trained(folder: Path, files: Sequence[str]) -> Trained:
     import orbax.checkpoint as ocp
 
     with _quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
@@ -165,7 +169,7 @@ def _examples(made: Constructed) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, dict(zip(_FEATURES, values, strict=True))
 
 
-def _load_constructed(folder: Path) -> Constructed:
+def _load_constructed(folder: Path, files: Sequence[str]) -> Constructed:
     import tensorflow_datasets as tfds
     from tensorflow_datasets.proto import tf_example_pb2
 
@@ -200,6 +204,12 @@ def _check_constructed(made: Constructed) -> None:
             f"{images.dtype} {tuple(images.shape)}; 8-bit images would lose what was "
             "constructed."
         )
+    low, high = images.min(initial=0), images.max(initial=0)
+    if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
+        raise ValueError(
+            f"constructed images must lie in [0, 1], got pixels from {low:g} to "
+            f"{high:g}."
+        )
     for name in ("labels", "original_labels", "indices"):
         column = getattr(made, name)
         if column.shape != images.shape[:1] or column.dtype.kind not in "iu":
@@ -207,15 +217,24 @@ def _check_constructed(made: Constructed) -> None:
                 f"{name} must be {len(images)} integers, one for each image, got "
                 f"{column.dtype} {tuple(column.shape)}."
             )
+    for name in ("labels", "original_labels"):
+        check_labels(getattr(made, name), len(made.names))
+
+
+def _check_numbers(name: str, array: np.ndarray) -> None:
+    """Raises ValueError for NaN, which a later step would be blamed for."""
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{name} has NaN in {np.isnan(array).sum()} places.")
 
 
 def _save_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     for name, array in arrays.items():
+        _check_numbers(name, np.asarray(array))
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
-def _load_arrays(folder: Path) -> dict[str, np.ndarray]:
-    return {file.stem: np.load(file) for file in sorted(folder.glob("*.npy"))}
+def _load_arrays(folder: Path, files: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name.removesuffix(".npy"): np.load(folder / name) for name in sorted(files)}
 
 
 def _save_json(file: Path, value: Any) -> None:
@@ -236,7 +255,7 @@ FORMATS: dict[str, Format] = {
     "arrays": Format(_save_arrays, _load_arrays),
     "json": Format(
         lambda folder, value: _save_json(folder / "value.json", value),
-        lambda folder: json.loads((folder / "value.json").read_text()),
+        lambda folder, files: json.loads((folder / "value.json").read_text()),
     ),
 }
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,8 @@ def check(path: Path, about: dict[str, Any] | None = None) -> dict[str, Any]:
       ValueError: in words, where any of that is not so.
     """
     said = read(path)
-    if about is not None and not same(said["about"], about):
-        raise ValueError(
-            _difference(path, said["about"], about)
-            + f" Remove {path} or choose another --out."
-        )
+    if about is not None:
+        check_about(path, said["about"], about)
     for name, expected in said["sha256"].items():
         file = path / name
         if not file.is_file() or _sha256(file) != expected:
@@ -76,11 +74,25 @@ def check(path: Path, about: dict[str, Any] | None = None) -> dict[str, Any]:
     return said
 
 
+def check_about(path: Path, made: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises ValueError, in words, where `path` was made of other things than asked."""
+    if not same(made, asked):
+        raise ValueError(
+            _difference(path, made, asked) + f" Remove {path} or choose another --out."
+        )
+
+
 def same(made: dict[str, Any], asked: dict[str, Any]) -> bool:
     """Whether both are about the same, with inputs in the same order."""
     return made == asked and list(made.get("inputs", ())) == list(
         asked.get("inputs", ())
     )
+
+
+def find(paths: Iterable[Path], about: dict[str, Any]) -> Path | None:
+    """The first of these folders that is there and is about that."""
+    there = (path for path in paths if path.exists())
+    return next((path for path in there if same(read(path)["about"], about)), None)
 
 
 def _difference(path: Path, made: dict[str, Any], asked: dict[str, Any]) -> str:

@@ -21,6 +21,15 @@ import numpy as np
 _PACKAGES = (
     "nrf jax jaxlib flax optax orbax-checkpoint tensorflow-datasets numpy".split()
 )
+_SETTINGS = (
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion",
+)
+_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 
 
 def describe(setting: Any) -> Any:
@@ -147,10 +156,22 @@ def versions() -> dict[str, str]:
     return known
 
 
-@functools.cache  # It asks git, and a run has a hundred steps.
 def origin() -> dict[str, Any]:
-    """By which code and where a result is made."""
+    """By which code, where, and under which settings a result is made."""
+    return {**_place(), "settings": settings()}
+
+
+@functools.cache  # It asks git, and a run has a hundred steps.
+def _place() -> dict[str, Any]:
     return {"git": git_commit(), "versions": versions(), "device": device()}
+
+
+def settings() -> dict[str, Any]:
+    """Those of JAX and XLA that numbers depend on, by rounding or otherwise."""
+    return {
+        **{name: getattr(jax.config, name) for name in _SETTINGS},
+        **{name: os.environ.get(name) for name in _VARIABLES},
+    }
 
 
 def git_commit() -> str | None:

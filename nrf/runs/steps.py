@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.config import Work
+from nrf.config.parts import require_seeds
 from nrf.runs import manifest, store
 from nrf.runs.formats import Constructed
 from nrf.runs.progress import Progress
@@ -72,7 +73,13 @@ class Env(NamedTuple):
 
 
 def local(work: Work | None = None, **options: Any) -> Env:
-    """The environment of this machine, for recipes that are called by themselves."""
+    """The environment of this machine, for recipes that are called by themselves.
+
+    Raises:
+      ValueError: under settings of JAX that would draw other random numbers, or where
+        there are fewer devices.
+    """
+    devices.check_settings()
     work = work or Work()
     return Env(devices.make_mesh(work.devices), work, **options)
 
@@ -92,8 +99,16 @@ def given(name: str, value: Any) -> Made:
 
 
 def key_for(seed: int, name: str) -> Key:
-    """The key of the step `name`: adding a step moves the key of no other."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    """The key of the step `name`: adding a step moves the key of no other.
+
+    Of JAX's default kind, whatever the default is set to here.
+
+    Raises:
+      ValueError: a seed of more than 32 bits, of which JAX would keep the lower ones.
+    """
+    require_seeds((seed,))
+    key = jax.random.key(seed, impl="threefry2x32")
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 class Steps:
@@ -101,11 +116,15 @@ class Steps:
 
     `reuse` are folders like this one: a step that one of them holds, made of the same
     by the same, is copied.
+
+    Raises:
+      ValueError: under settings of JAX that would draw other random numbers.
     """
 
     def __init__(
         self, folder: Path, seed: int, env: Env, *, reuse: Sequence[Path] = ()
     ):
+        devices.check_settings()
         self.folder, self.seed, self.env = Path(folder), seed, env
         self.reuse = reuse
         self.made: dict[str, Made] = {}
@@ -128,21 +147,7 @@ class Steps:
           ValueError: the folder was made by something else, or of something else.
           OSError: it cannot be written.
         """
-        if len({one.name for one in inputs}) < len(inputs):
-            names = ", ".join(one.name for one in inputs)
-            raise ValueError(
-                f"{name} is made from {names}; inputs need names that differ."
-            )
-        about = {
-            "step": name,
-            "seed": self.seed,
-            "by": describe(f),
-            "inputs": {one.name: one.digest for one in inputs},
-            "settings": describe(settings),
-        }
-        if draws:
-            about["draws"] = draws
-        about = json.loads(json.dumps(about))  # As it is read back: tuples are lists.
+        about = self._about(name, f, inputs, draws, settings)
         path, label = self.folder / name, self._label(name)
         others = [folder / name for folder in self.reuse]
         if path.exists() or store.copy_one(path, about, others):
@@ -170,6 +175,31 @@ class Steps:
             for name in self.made
         }
 
+    def _about(
+        self,
+        name: str,
+        f: Any,
+        inputs: Sequence[Made],
+        draws: str | None,
+        settings: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """What the manifest of such a call says."""
+        if len({one.name for one in inputs}) < len(inputs):
+            names = ", ".join(one.name for one in inputs)
+            raise ValueError(
+                f"{name} is made from {names}; inputs need names that differ."
+            )
+        about = {
+            "step": name,
+            "seed": self.seed,
+            "by": describe(f),
+            "inputs": {one.name: one.digest for one in inputs},
+            "settings": describe(settings),
+        }
+        if draws:
+            about["draws"] = draws
+        return json.loads(json.dumps(about))  # As it is read back: tuples are lists.
+
     def _label(self, name: str) -> str:
         return f"{self.folder.name}/{name}"
 
@@ -182,7 +212,7 @@ class Steps:
         owner = scratch / "about"
         if not (owner.is_file() and owner.read_text() == wanted):
             shutil.rmtree(scratch, ignore_errors=True)  # Of another manifest.
-            scratch.mkdir()
+            scratch.mkdir(parents=True)
             owner.write_text(wanted)
         inputs = tuple(about["inputs"])
         return self.env._replace(step=self._label(name), inputs=inputs, scratch=scratch)

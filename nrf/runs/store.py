@@ -11,6 +11,8 @@ lies on disk follows from its type: see `nrf.runs.formats`.
 import errno
 import json
 import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nrf import folders
 from nrf.runs import formats, manifest
 from nrf.runs.provenance import origin
 
@@ -54,6 +57,8 @@ def save(
     said = about or {"by": "nrf.runs.save"}
     try:
         return _appear(path, lambda folder: _write(folder, value, said, seconds))
+    except ValueError as error:
+        raise ValueError(f"{path} can not be saved: {error}") from error
     except OSError:
         # Another process made the same in the meantime.
         if about and (path / manifest.FILE).exists():
@@ -68,25 +73,23 @@ def copy_one(path: Path, about: dict[str, Any], others: Sequence[Path]) -> bool:
       ValueError: that one was changed since it was saved.
       OSError: `path` cannot be written.
     """
-    for other in others:
-        if other.exists() and manifest.same(manifest.read(other)["about"], about):
-            load(other, about)  # Only what is whole is worth a copy.
-            check_writable(path.parent)
-            _appear(path, lambda folder: shutil.copytree(other, folder))  # noqa: B023
-            return True
-    return False
+    other = manifest.find(others, about)
+    if other is None:
+        return False
+    load(other, about)  # Only what is whole is worth a copy.
+    check_writable(path.parent)
+    _appear(path, lambda folder: shutil.copytree(other, folder, dirs_exist_ok=True))
+    return True
 
 
 def _write(folder: Path, value: Any, about: dict[str, Any], seconds: float) -> Any:
-    folder.mkdir()
     name = formats.format_of(value)
     formats.FORMATS[name].save(folder, value)
-    loaded = formats.FORMATS[name].load(folder)
+    digests = manifest.file_digests(folder)
+    loaded = formats.FORMATS[name].load(folder, list(digests))
     same = manifest.content(loaded)
     if same != manifest.content(value):
-        raise ValueError(
-            f"{folder.name} was not read back from disk as it was written."
-        )
+        raise ValueError("it was not read back from disk as it was written.")
     said = {
         "about": about,
         **origin(),
@@ -94,7 +97,7 @@ def _write(folder: Path, value: Any, about: dict[str, Any], seconds: float) -> A
         "seconds": seconds,
         "format": name,
         "content": same,
-        "sha256": manifest.file_digests(folder),
+        "sha256": digests,
     }
     (folder / manifest.FILE).write_text(json.dumps(said, indent=2) + "\n")
     return loaded
@@ -102,25 +105,26 @@ def _write(folder: Path, value: Any, about: dict[str, Any], seconds: float) -> A
 
 def _appear(path: Path, write_into: Callable[[Path], Any]) -> Any:
     """What `write_into(temporary)` returns; the temporary folder becomes `path`."""
-    temporary = path.parent / f".{path.name}.tmp-{os.getpid()}"
-    _remove_stale(path)
     try:
-        written = write_into(temporary)
-        for folder, _, files in os.walk(temporary):
-            for name in (*files, "."):
-                _sync(Path(folder, name))
-        temporary.rename(path)
-        _sync(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with folders.temporary(path) as temporary:
+            written = write_into(temporary)
+            for folder, _, files in os.walk(temporary):
+                for name in files:
+                    _sync(Path(folder, name))
+                _sync_folder(Path(folder))
+            temporary.rename(path)
+            _sync_folder(path.parent)
         return written
     except Exception as error:
         # Orbax and TFDS raise errors of their own, with the system's words in them.
         words = [text for text in map(os.strerror, _NO_SPACE) if text in str(error)]
         if not (words or isinstance(error, OSError)):
             raise
-        reason = ", ".join(words) or f"{error}; is the disk full?"
+        said = error.strerror if isinstance(error, OSError) else None
+        # NumPy's error of a file that was cut short has no number.
+        reason = said or ", ".join(words) or f"{error}; is the disk full?"
         raise OSError(f"{path} can not be written: {reason}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load(path: Path, about: dict[str, Any] | None = None) -> Any:
@@ -132,7 +136,7 @@ def load(path: Path, about: dict[str, Any] | None = None) -> Any:
     """
     path = Path(path)
     said = manifest.check(path, about)
-    value = formats.FORMATS[said["format"]].load(path)
+    value = formats.FORMATS[said["format"]].load(path, list(said["sha256"]))
     if manifest.content(value) != said["content"]:
         raise ValueError(
             f"{path / manifest.FILE} is damaged: its digest is not that of what lies "
@@ -143,7 +147,7 @@ def load(path: Path, about: dict[str, Any] | None = None) -> Any:
 
 def write(path: Path, data: bytes) -> Path:
     """Writes a file whole or not at all; raises OSError where it cannot."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         partial.write_bytes(data)
         partial.replace(path)
@@ -155,10 +159,19 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Makes `folder` where it is not there; raises OSError if it takes no files."""
+    """Raises OSError where `folder` takes no files; makes none where there is none.
+
+    Raises ValueError for ~, gs:// and their like, which would become folders here.
+    """
+    folder = Path(folder)
+    if re.match(r"~$|[A-Za-z][\w+.-]+:$", "".join(folder.parts[:1])):
+        raise ValueError(
+            f"{folder} begins with {folder.parts[0]}, which is no folder; write the "
+            "whole path of one on this machine."
+        )
+    there = next(path for path in (folder, *folder.parents) if path.exists())
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with tempfile.TemporaryFile(dir=there) as file:
             file.write(bytes(4096))
     except OSError as error:
         raise OSError(f"{folder} can not be written to: {error.strerror}") from error
@@ -172,19 +185,10 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_stale(path: Path) -> None:
-    """Removes what processes that are no more left beside `path`."""
-    prefix = f".{path.name}.tmp-"
-    for leftover in path.parent.iterdir():
-        owner = leftover.name.removeprefix(prefix)
-        if owner == leftover.name or not owner.isdecimal():
-            continue
-        try:
-            if int(owner) != os.getpid():
-                os.kill(int(owner), 0)  # Signal 0 only asks whether it is there.
-                continue
-        except PermissionError:
-            continue
-        except ProcessLookupError:
-            pass
-        shutil.rmtree(leftover, ignore_errors=True)
+def _sync_folder(path: Path) -> None:
+    """As `_sync`, where the file system can: some network mounts cannot."""
+    try:
+        _sync(path)
+    except OSError as error:
+        if error.errno in (*_NO_SPACE, errno.EIO):
+            raise

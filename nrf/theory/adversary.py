@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nrf.theory.gaussian import Gaussian, check, check_cov, check_samples, nll
+from nrf.attacks.threat import bracket
+from nrf.theory.gaussian import Gaussian, check, check_cov, check_samples, eigen, nll
 from nrf.types import is_traced
 
 
@@ -23,8 +24,9 @@ def worst_perturbation(
     Lemma 1: δ = (λΣ − I)⁻¹ v with λ such that ‖δ‖ = ε. The paper leaves out which λ:
     of all that fit, it is the one above 1 / σ_min. It is found as the root of the
     secular equation; where v has no part along the smallest variance (the hard case:
-    v = 0, for one) δ has either sign there, and the positive one is returned. Where
-    the largest value is attained once, δ is differentiable in every argument.
+    v = 0, for one) δ may have either sign there, and has that of the eigenvector that
+    JAX computes. Where the largest value is attained once, δ is differentiable in every
+    argument.
     """
     check(g, epsilon)
     check_samples(x, y, g)
@@ -89,10 +91,11 @@ def _check_penalty(cov: jax.Array, penalty: Any) -> None:
     if is_traced(cov) or is_traced(penalty):
         return
     least = float(np.linalg.eigvalsh(np.asarray(cov))[0])
-    if not penalty * least > 1:
+    if not 1 < penalty * least < np.inf:
         raise ValueError(
             f"penalty must be above 1 / (smallest eigenvalue of cov) = {1 / least:g}, "
-            f"got {penalty}; under a smaller one the adversary's gain has no maximum."
+            f"and finite, got {penalty}; under a smaller one the adversary's gain has "
+            "no maximum."
         )
 
 
@@ -102,43 +105,46 @@ def _direction(cov, v, epsilon):
 
     At ε = 0 it is the limit, Σ⁻¹v / ‖Σ⁻¹v‖.
     """
-    variances, basis = jnp.linalg.eigh(cov)
-    solve = functools.partial(_secular, variances / variances[0], epsilon=epsilon)
-    return jax.vmap(solve)(v @ basis) @ basis.T
+    variances, basis = eigen(cov)
+    w = v @ basis
+    # What is left of a part along the smallest variance by rounding is none: its sign
+    # would be chance, and another one under `jax.jit`.
+    rounding = len(cov) * jnp.finfo(w.dtype).eps * (jnp.abs(v) @ jnp.abs(basis[:, 0]))
+    w = w.at[:, 0].set(jnp.where(jnp.abs(w[:, 0]) > rounding, w[:, 0], 0))
+    solve = functools.partial(_secular, variances, epsilon=epsilon)
+    return jax.vmap(solve)(w) @ basis.T
 
 
-def _secular(r, w, epsilon):
-    """The unit vector for one v, in the basis of eigenvectors.
+def _secular(variances, w, epsilon):
+    """The unit vector n for one v, in the basis of eigenvectors of rising variances.
 
-    With r [D] the eigenvalues over the smallest, in rising order, and u = λσ_min − 1,
-    δ = w / (u + (1 + u)(r − 1)): written so that nothing cancels near u = 0, and
-    falling in u, so that the root of ‖δ‖ = ε is bisected in log u.
+    With r = σ / σ_min and μ = ε (λσ_min − 1), n = w / (μ r + ε (r − 1)): written so
+    that nothing cancels where μ is small. ‖n‖ falls in μ, and the root of ‖n‖ = 1 lies
+    between |w₀| and ‖w‖.
     """
-    tiny = jnp.finfo(w.dtype).eps
-
-    def delta(u):
-        return w / (u + (1 + u) * (r - 1))
-
-    def halve(_, bracket):
-        low, high = bracket
-        middle = (low + high) / 2
-        far = jnp.sum(delta(jnp.exp(middle)) ** 2) > epsilon**2
-        return jnp.where(far, middle, low), jnp.where(far, high, middle)
-
-    # From where a w[0] lost in rounding counts, to where only w's direction does.
-    bracket = 2 * jnp.log(tiny), -jnp.log(tiny)
-    low, high = jax.lax.fori_loop(0, 64, halve, bracket)
-    root = delta(jnp.exp((low + high) / 2))
-    # The hard case: even λ = 1 / σ_min leaves δ inside; what is missing goes along the
-    # smallest variance.
-    short = delta(jnp.exp(bracket[0]))
-    missing = epsilon**2 - jnp.sum(short**2)
-    side = jnp.where(w[0] < 0, -1, 1) * jnp.sqrt(jnp.maximum(missing, 0))
+    # In units of the larger of both, so that no square over- or underflows.
+    size = jnp.maximum(jnp.max(jnp.abs(w)), epsilon)
+    size = jnp.where(size > 0, size, 1)
+    w, epsilon = w / size, epsilon / size
+    # As a difference, the gap of the smallest variance is 0 in any rounding.
+    gaps = (variances - variances[0]) / variances[0]
     first = jnp.arange(len(w)) == 0
-    d = jnp.where(missing > 0, short + jnp.where(first, side, 0), root)
-    norm = jnp.linalg.norm(d)
-    # Only v = 0 with ε = 0 has no direction: any is right.
-    return jnp.where(norm > 0, d / jnp.where(norm > 0, norm, 1), first.astype(w.dtype))
+
+    def along(mu):
+        below = mu * (1 + gaps) + epsilon * gaps
+        # Where v has no part there is none, also where below is 0.
+        return jnp.where(w == 0, 0, w / jnp.where(w == 0, 1, below))
+
+    low = jnp.abs(w[0])
+    mu, _ = bracket(lambda mu: jnp.sum(along(mu) ** 2) > 1, low, jnp.linalg.norm(w))
+    n = along(mu)
+    # The hard case: v has no part along the smallest variance, and even μ = 0 leaves n
+    # inside; what is missing goes there.
+    missing = 1 - jnp.sum(along(jnp.zeros_like(mu)) ** 2)
+    hard = (w[0] == 0) & (missing > 0)
+    n = jnp.where(first & hard, jnp.sqrt(jnp.maximum(missing, 0)), n)
+    norm = jnp.linalg.norm(n)
+    return jnp.where(norm > 0, n / jnp.where(norm > 0, norm, 1), first.astype(w.dtype))
 
 
 @_direction.defjvp

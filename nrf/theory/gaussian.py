@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import multivariate_normal
 
-from nrf.types import Key, is_traced
+from nrf.types import Key, check_key, is_traced
 
 
 class Gaussian(NamedTuple):
@@ -21,9 +21,14 @@ class Gaussian(NamedTuple):
 def sample(key: Key, g: Gaussian, n: int) -> tuple[jax.Array, jax.Array]:
     """`n` draws: x [n, D] and y [n], −1 or +1 in the same floating type."""
     check(g)
+    check_key(key)
     key_x, key_y = jax.random.split(key)
-    y = jax.random.rademacher(key_y, (n,), g.mean.dtype)
-    noise = jax.random.multivariate_normal(key_x, jnp.zeros_like(g.mean), g.cov, (n,))
+    # As of `jax.random.rademacher`, whose draws depend on JAX's settings.
+    up = jax.random.bernoulli(key_y, jnp.asarray(0.5, g.mean.dtype), (n,))
+    y = jnp.where(up, 1, -1).astype(g.mean.dtype)
+    noise = jax.random.multivariate_normal(
+        key_x, jnp.zeros_like(g.mean), g.cov, (n,), g.mean.dtype
+    )
     return y[:, None] * g.mean[None] + noise, y
 
 
@@ -64,13 +69,34 @@ def weights(g: Gaussian) -> jax.Array:
     return jnp.linalg.solve(g.cov, g.mean)
 
 
+def eigen(cov: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Eigenvalues [D] of a covariance, rising, and eigenvectors in columns [D, D]."""
+    variances, basis = jnp.linalg.eigh(cov)
+    return _known(variances), basis
+
+
+def eigenvalues(cov: jax.Array) -> jax.Array:
+    """[D] eigenvalues of a covariance, rising."""
+    return _known(jnp.linalg.eigvalsh(cov))
+
+
+def _known(variances):
+    """None below the rounding of the largest.
+
+    Under `jax.jit`, where a covariance that is singular cannot be refused, what is made
+    of them is near its limit then, and not NaN.
+    """
+    return jnp.maximum(variances, jnp.finfo(variances.dtype).eps * variances[-1])
+
+
 def check(g: Gaussian, epsilon: Any = 0.0) -> None:
     """Raises ValueError unless `g` is a Gaussian and `epsilon` a radius."""
-    if g.mean.ndim != 1 or not jnp.issubdtype(g.mean.dtype, jnp.floating):
+    if g.mean.ndim != 1:
         raise ValueError(
-            f"mean must be a floating [D], got {g.mean.dtype} {tuple(g.mean.shape)}; "
+            f"mean must be [D], got {tuple(g.mean.shape)}; "
             "several problems at once are what jax.vmap is for."
         )
+    check_floating("mean", g.mean)
     check_cov(g.cov)
     if len(g.cov) != len(g.mean):
         raise ValueError(
@@ -86,22 +112,44 @@ def check_cov(cov: jax.Array) -> None:
             f"cov must be [D, D], got {tuple(cov.shape)}; "
             "for variances along the axes write jnp.diag(variances)."
         )
-    if not jnp.issubdtype(cov.dtype, jnp.floating):
-        raise ValueError(f"cov must be floating point, got {cov.dtype}.")
+    check_floating("cov", cov)
     if is_traced(cov):
         return
     values = np.asarray(cov)
     if not np.allclose(values, values.T, rtol=1e-5, atol=1e-7 * np.abs(values).max()):
         raise ValueError("cov must be symmetric; (cov + cov.T) / 2 may be meant.")
-    least = float(np.linalg.eigvalsh(values)[0])
+    eigenvalues = np.linalg.eigvalsh(values)
+    least, largest = float(eigenvalues[0]), float(eigenvalues[-1])
     if not least > 0:
         raise ValueError(
             f"cov must be positive definite, got an eigenvalue of {least:g}; "
             "a direction without variance has no likelihood."
         )
+    # Eigenvalues are known to about this much.
+    if not least > len(values) * np.finfo(values.dtype).eps * largest:
+        raise ValueError(
+            f"cov is singular in {values.dtype}: its eigenvalues go from {least:g} to "
+            f"{largest:g}. Nearly equal variances are needed, or float64, under "
+            "jax.enable_x64(True)."
+        )
+
+
+def check_floating(name: str, a: jax.Array) -> None:
+    """Raises ValueError unless `a` is finite, in float32 or float64."""
+    if not jnp.issubdtype(a.dtype, jnp.floating) or jnp.finfo(a.dtype).bits < 32:
+        raise ValueError(
+            f"{name} must be floating point, float32 or more, got {a.dtype}."
+        )
+    if not is_traced(a) and not np.isfinite(np.asarray(a)).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity.")
 
 
 def check_epsilon(epsilon: Any) -> None:
+    if np.shape(epsilon) != ():
+        raise ValueError(
+            f"epsilon must be one number, got shape {np.shape(epsilon)}; several radii "
+            "at once are what jax.vmap is for."
+        )
     if not is_traced(epsilon) and not 0 <= epsilon < math.inf:
         raise ValueError(f"epsilon must be at least 0 and finite, got {epsilon}.")
 
@@ -113,6 +161,7 @@ def check_samples(x: jax.Array, y: jax.Array, g: Gaussian | None = None) -> None
             "samples must be x [N, D] with y [N], "
             f"got {tuple(x.shape)} and {tuple(y.shape)}."
         )
+    check_floating("x", x)
     if g is not None and x.shape[1] != len(g.mean):
         raise ValueError(
             f"x has {x.shape[1]} dimensions, the Gaussian has {len(g.mean)}."

@@ -3,10 +3,13 @@
 python -m nrf.theory.planted  # prints usefulness and accuracies
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
 from nrf import theory
+from nrf.config import Experiment
 from nrf.data.planted import SIDE, moments
 
 
@@ -61,6 +64,30 @@ def answers(epsilon_train: float, epsilon_toward: float) -> dict[str, np.ndarray
         "D_NR": matched(standard),
         "D_rand": changed,
         "D_det": changed,
+    }
+
+
+def right_answers(config: Experiment) -> dict[str, list[dict[str, float]]]:
+    """By network, the accuracies of its data's best linear classifier at each radius.
+
+    Of an experiment with the sets of configs/planted.py, and with networks "standard"
+    and "robust": of those of them that it has. The first adversarial training says at
+    which radius robust is, and D_det, or D_rand, how far images are pushed.
+    """
+    attacks = [one.attack for one in config.networks.values() if one.attack]
+    recipes: dict[str, Any] = {one.name: one.recipe for one in config.sets}
+    pushed = [recipes[name] for name in ("D_det", "D_rand") if name in recipes]
+    known = answers(
+        attacks[0].epsilon if attacks else 0.0,
+        pushed[0].attack.epsilon if pushed else 0.0,
+    )
+    names = {"standard": "D", "robust": "D, adversarial"}
+    asked = {name: names[name] for name in config.networks if name in names}
+    asked |= {f"on_{name}": name for name in recipes if name in known}
+    radii = (0.0, *config.evaluation.epsilons)
+    return {
+        network: [{"epsilon": e, "accuracy": accuracy(known[of], e)} for e in radii]
+        for network, of in asked.items()
     }
 
 

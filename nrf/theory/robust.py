@@ -13,9 +13,12 @@ from nrf.theory.gaussian import (
     check,
     check_cov,
     check_epsilon,
+    eigen,
+    eigenvalues,
     mle,
     nll,
 )
+from nrf.types import KEYS
 
 # perturb(g, x, y) -> δ [N, D], the adversary's answer to a model.
 Perturb = Callable[[Gaussian, jax.Array, jax.Array], jax.Array]
@@ -148,15 +151,15 @@ def pgd(
             step_size=step_size * scale,
         )
         images = (0.5 + x * scale)[:, None, None]
-        keys = attacks.example_keys(jax.random.key(0), jnp.arange(len(x)))
-        return (attack(keys, g, images, y) - images).reshape(x.shape) / scale
+        key = jax.random.key(0, impl=KEYS)  # Nothing is drawn from it.
+        return (attack(key, g, images, y) - images).reshape(x.shape) / scale
 
     return perturb
 
 
 def _inflation(cov, epsilon):
     """1 / λ, as ε times m: m has a derivative at ε = 0, where 1 / λ is 0."""
-    variances = jnp.linalg.eigvalsh(cov)
+    variances = eigenvalues(cov)
 
     def excess(m):
         # r = √σ_r − √σ, written so that nothing cancels, over ε.
@@ -184,7 +187,7 @@ def _inflation(cov, epsilon):
 @jax.custom_jvp
 def _inflate(cov, kappa):
     """Σ_r of Σ and 1 / λ."""
-    variances, basis = jnp.linalg.eigh(cov)
+    variances, basis = eigen(cov)
     return _matrix(basis, _inflated(variances, kappa))
 
 
@@ -202,7 +205,7 @@ def _inflate_jvp(primals, tangents):
     have no derivative where they meet, but Σ_r has."""
     cov, kappa = primals
     d_cov, d_kappa = tangents
-    variances, basis = jnp.linalg.eigh(cov)
+    variances, basis = eigen(cov)
     q = jnp.sqrt(kappa * variances + variances**2 / 4)
     pairs = variances[:, None] + variances[None]
     slopes = 0.5 + (kappa + pairs / 4) / (q[:, None] + q[None])

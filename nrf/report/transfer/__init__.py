@@ -19,6 +19,7 @@ __all__ = ["html", "load", "table"]
 _MADE_BY = "python scripts/transfer.py configs/transfer_small.py"
 _NEEDED = ("data", "classes", "config", "learners", "rows")
 _COUNTS = "seed total right fooled reached wrong said said_before".split()
+_TAUGHT = ["right_on_D_det", "confusion_on_D_det"]  # Of learners.
 
 
 def load(out: Path) -> Results:
@@ -80,7 +81,11 @@ def _missing(study: Results) -> Iterator[str]:
     yield from (f"rows of {name}" for name in sorted(known - rows))
     yield from (f"learner {name}" for name in sorted(map(str, rows - known)))
     for i, row in enumerate(study["rows"]):
-        taught = [] if row.get("network") == SOURCE else ["right_on_D_det"]
+        taught = (
+            []
+            if row.get("network") == SOURCE
+            else ["right_on_D_det", "confusion_on_D_det"]
+        )
         yield from (f"rows[{i}].{n}" for n in _COUNTS + taught if n not in row)
         if row.get("total") == 0:
             yield f"rows[{i}].total above 0"

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from nrf.evaluate import by_chance
 from nrf.report.results import Measure, Results
 
 SOURCE = "source"  # Its name among the networks of transfer.json.
@@ -48,6 +49,17 @@ def points(study: Results) -> dict[str, Point]:
 def learners(study: Results) -> dict[str, Point]:
     """Every network but the source."""
     return {name: of for name, of in points(study).items() if name != SOURCE}
+
+
+def lucky(study: Results) -> dict[str, tuple[float, float]]:
+    """What each learner's network after D_det would get right by luck alone."""
+    taught = [row for row in study["rows"] if "confusion_on_D_det" in row]
+    return {
+        name: by_chance(
+            [row["confusion_on_D_det"] for row in taught if row["network"] == name]
+        )
+        for name in learners(study)
+    }
 
 
 def titles(study: Results) -> dict[str, str]:
