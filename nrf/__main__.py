@@ -171,8 +171,9 @@ def plan_table(steps: Sequence[Any]) -> str:
     left = [step.seconds for step in steps if not step.done]
     done = len(steps) - len(left)
     known = [seconds for seconds in left if seconds is not None]
-    # At most: attacks of a sequence are on what withstood those before.
-    total = f"; at most {duration(sum(known))} left" if known else ""
+    # At most: attacks of a sequence are on what withstood those before. Small networks
+    # wait for compilation and files as long again.
+    total = f"; at most {duration(sum(known))} of computation left" if known else ""
     more = ", and those whose time is not known" if 0 < len(known) < len(left) else ""
     return "\n".join([*lines, f"{done} of {len(steps)} steps are done{total}{more}."])
 

@@ -137,11 +137,6 @@ def robustify(
     """
     dataset = _checked(dataset)
     total = len(dataset.images)
-    if start not in ("image", "noise"):
-        raise ValueError(f"start must be 'image' or 'noise', got {start!r}.")
-    if start == "image" and total < 2:
-        raise ValueError(f"starting at another image needs two or more, got {total}.")
-    check_count("copies", copies)
     mesh = mesh or devices.make_mesh()
     starts = matching_starts(jax.random.clone(key), dataset.images, start, copies)
     _, key_attack = jax.random.split(key)
@@ -161,8 +156,19 @@ def robustify(
 def matching_starts(
     key: Key, images: np.ndarray, start: Literal["image", "noise"], copies: int = 1
 ) -> np.ndarray:
-    """[copies * N, H, W, C] where `robustify`, called with this key, starts."""
+    """[copies * N, H, W, C] where `robustify`, called with this key, starts.
+
+    Raises:
+      ValueError: as `robustify`.
+    """
     check_key(key)
+    if start not in ("image", "noise"):
+        raise ValueError(f"start must be 'image' or 'noise', got {start!r}.")
+    if start == "image" and len(images) < 2:
+        raise ValueError(
+            f"starting at another image needs two or more, got {len(images)}."
+        )
+    check_count("copies", copies)
     key, _ = jax.random.split(key)
     indices = np.arange(copies * len(images)) % len(images)
     if start == "noise":

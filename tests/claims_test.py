@@ -193,8 +193,11 @@ class AutoAttackTest(parameterized.TestCase):
         self.assertIn(said, judged[0].measured)
         self.assertIn("shown at ε = 0.25, ε = 1.", judged[0].measured)
 
-    def test_pgd_s_mark_does_not_count_under_it_and_its_own_does(self):
+    @parameterized.parameters("pgd", "pgd margin")
+    def test_pgd_s_mark_does_not_count_under_it_and_its_own_does(self, attack):
         results = with_autoattack(fake_results(), self.APART, on_pgd="on_D_R")
+        for row in results["rows"]:
+            row["attack"] = attack if row["epsilon"] else "none"
         self.assertIn("✗ beaten by another attack", report.table(results))
         self.assertEqual(verdicts(results)[:3], [SHOWN] * 3)
         results = with_autoattack(fake_results(), self.APART, only_blind=200)

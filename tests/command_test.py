@@ -41,8 +41,8 @@ class WordsTest(parameterized.TestCase):
                 "seed0/standard          1,200      done",
                 "seed0/D_R              60,000      61 s",
                 "seed0/leakage               –         –",
-                "1 of 3 steps are done; at most 61 s left, and those whose time is not "
-                "known.",
+                "1 of 3 steps are done; at most 61 s of computation left, and those "
+                "whose time is not known.",
             ],
         )
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 from absl.testing import parameterized
 
 from nrf import attacks, devices, evaluate, losses
@@ -39,6 +40,11 @@ class ScoreTest(parameterized.TestCase):
         self.assertAlmostEqual(low, 0.4902, places=4)
         self.assertAlmostEqual(high, 0.9433, places=4)
         self.assertEqual(Score(8, 10).accuracy, 0.8)
+
+    def test_wilson_interval_is_that_of_scipy(self):
+        for correct, total in ((0, 1), (1, 1), (3, 7), (499, 500), (17, 10_000)):
+            theirs = scipy.stats.binomtest(correct, total).proportion_ci(0.95, "wilson")
+            np.testing.assert_allclose(Score(correct, total).interval, theirs)
 
     def test_interval_stays_within_0_and_1(self):
         self.assertEqual(Score(0, 20).interval[0], 0)

@@ -294,15 +294,12 @@ class LinearTest(parameterized.TestCase):
         checks = evaluate.make_checks(
             bright, losses.cross_entropy(bright), attacks.l2, pgd_at(bright)
         )
-        # Attacks need no length of a gradient, and neither do its checks.
+        # Attacks need no length of a gradient, and neither do their checks.
         usual = gather(checks, jnp.float32(1), ladder(), epsilon=0.09)
-        found = gather(checks, jnp.float32(1e-14), ladder(), epsilon=0.09)
-        self.assertEqual((found.zero, found.vanishing, found.missed), (0, 0, 0))
-        self.assertEqual(found.withstood, usual.withstood)
-        # But where its square is 0 in float32.
-        found = gather(checks, jnp.float32(1e-30), ladder(), epsilon=0.09)
-        self.assertEqual((found.zero, found.vanishing), (0, 16))
-        self.assertIn("vanishing gradient", names(found))
+        for scale in (1e-14, 1e-30):
+            found = gather(checks, jnp.float32(scale), ladder(), epsilon=0.09)
+            self.assertEqual((found.zero, found.vanishing, found.missed), (0, 0, 0))
+            self.assertEqual(found.withstood, usual.withstood)
 
     def test_what_an_attack_mends_was_wrong(self):
         def mend(epsilon):

@@ -109,6 +109,10 @@ class RobustifyTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             robustify(**options)
 
+    def test_starts_refuse_what_robustify_does(self):
+        with self.assertRaisesRegex(ValueError, "must be 'image' or 'noise', got 'foo"):
+            synthesize.matching_starts(key(), dataset().images, "foo")
+
     def test_another_distance_is_lowered_and_told(self):
         def distance_on(apply):
             def distance(params, x, features):

@@ -66,9 +66,9 @@ def l2(epsilon: float | jax.Array) -> Threat:
         raise ValueError(f"l2 epsilon must be positive and finite, got {epsilon}.")
 
     def project(d):
-        norm = _norm(d)
-        far = norm > epsilon
-        return d * jnp.where(far, epsilon / jnp.where(far, norm, 1), 1)
+        size = norm(d)[:, None, None, None]
+        far = size > epsilon
+        return d * jnp.where(far, epsilon / jnp.where(far, size, 1), 1)
 
     def sample(keys, x):
         direction, radius = _draw(jax.random.normal, keys, x)
@@ -157,7 +157,7 @@ def length(threat: Threat, d: Images) -> jax.Array:
         return jnp.max(size, (1, 2, 3))
     if threat.norm == "l1":
         return jnp.sum(size, (1, 2, 3))
-    return _norm(d)[:, 0, 0, 0]
+    return norm(d)
 
 
 def scaled(d: Images) -> Images:
@@ -252,10 +252,13 @@ def _sum(d):
     return jnp.sum(d, (1, 2, 3), keepdims=True)
 
 
-def _norm(d):
-    """[B, 1, 1, 1] Euclidean norms."""
-    scale = _inverse(jnp.max(_bits(jnp.abs(d)), (1, 2, 3), keepdims=True), d.dtype)
-    return jnp.sqrt(_sum((d * scale) ** 2)) / scale
+def norm(d: Images) -> jax.Array:
+    """[B] Euclidean norms, of which no square over- or underflows."""
+    largest = jnp.max(_bits(jnp.abs(d)), (1, 2, 3), keepdims=True)
+    scale = _inverse(largest, d.dtype)
+    size = jnp.sqrt(_sum((d * scale) ** 2)) / scale
+    # Compilers may divide in an order that makes NaN of 0.
+    return jnp.where(largest > 0, size, 0)[:, 0, 0, 0]
 
 
 def _unit(d):

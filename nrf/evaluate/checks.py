@@ -9,14 +9,12 @@ import numpy as np
 
 from nrf import losses
 from nrf.attacks import Threat, example_keys
-from nrf.attacks.threat import land, length, uphill
+from nrf.attacks.threat import land, length, norm, uphill
 from nrf.evaluate.accuracy import answers
 from nrf.evaluate.slopes import (
-    NOTHING,
     Slopes,
     gradient,
     make_slopes,
-    norm,
     vanishes,
 )
 from nrf.types import Apply, Attack, Images, Labels, Loss
@@ -83,7 +81,7 @@ def make_observe(
         x_one = land(threat, x, epsilon * uphill(threat, x, steep))
         z_one = apply(params, x_one).logits
         fooled = (answers(z_one) != y) & withstood
-        missed = vanishing & (fooled | (withstood & (norm(steep) <= NOTHING)))
+        missed = vanishing & (fooled | (withstood & (norm(steep) == 0)))
 
         # NaN pixels are counted as such, and have no part in lengths.
         d = jnp.where(image_finite[:, None, None, None], x_adv - x, 0)

@@ -20,6 +20,7 @@ from nrf.evaluate.accuracy import Score, checked
 from nrf.evaluate.evidence import gather, make_checks
 from nrf.evaluate.findings import BELIEVABLE, Evidence
 from nrf.types import (
+    KEYS,
     Apply,
     Attack,
     Dataset,
@@ -134,7 +135,7 @@ def robust_accuracy(
             f"attacks.linf(8 / 255) or attacks.l1(12), got {_shown(threat)}."
         )
     dataset = _dataset(apply, params, x, y)
-    key = jax.random.key(0) if key is None else key
+    key = jax.random.key(0, impl=KEYS) if key is None else key
     mesh = mesh or devices.make_mesh()
     on: dict[str, Any] = {
         "epsilon": float(threat.epsilon),
@@ -155,7 +156,7 @@ def _by_autoattack(apply, ball, key, params, dataset, thorough, on) -> RobustAcc
     result = sequence.run(key_attack, programs, params, dataset, **on)
 
     def auto_pgd(apply, steps=_STEPS):
-        loss = losses.judged(apply, losses.cross_entropy, losses.margin)
+        loss = losses.cross_entropy(apply)
         return lambda epsilon: attacks.apgd(
             loss, ball(epsilon), steps=steps, random_start=True
         )
@@ -193,7 +194,7 @@ def _by_one(apply, ball, attack, key, params, dataset, thorough, on) -> RobustAc
     def other(epsilon):
         """Along gradients without a step size, and without gradients."""
         margin = losses.margin(apply)
-        loss = losses.judged(apply, losses.cross_entropy, losses.margin)
+        loss = losses.cross_entropy(apply)
         along = attacks.apgd(loss, ball(epsilon), steps=_STEPS, random_start=True)
         blind = attacks.square(margin, ball(epsilon), queries=_QUERIES)
         return attacks.worst_case([along, blind], margin)

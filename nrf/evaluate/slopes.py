@@ -9,11 +9,9 @@ import numpy as np
 
 from nrf import losses
 from nrf.attacks import Threat
-from nrf.attacks.threat import land, length, uphill
+from nrf.attacks.threat import land, length, norm, uphill
 from nrf.types import Apply, Images, Labels, Loss, Params
 
-# A gradient of at most this l2 norm is none: in float32 its square is 0.
-NOTHING = 1e-22
 _LOST = 2.0**-24  # In float32, 1 plus less than this is 1.
 # How far an image moves to be beside itself: a quarter of an 8-bit grey level.
 _BESIDE = 1e-3
@@ -127,14 +125,9 @@ def vanishes(slope: Images, steep: Images) -> jax.Array:
     Cross-entropy's gradient has 1 − p_y of the length of the margin's, which no logits
     can saturate; where p_y is 1 in float32, it has lost the label's part.
     """
-    return norm(slope) <= jnp.maximum(NOTHING, _LOST * norm(steep))
+    return norm(slope) <= _LOST * norm(steep)
 
 
 def gradient(loss: Loss) -> Callable[[Params, Images, Labels], Images]:
     """gradient(params, x, y) -> that of each example's loss to its image."""
     return jax.grad(lambda params, x, y: jnp.sum(loss(params, x, y)), 1)
-
-
-def norm(d: Images) -> jax.Array:
-    """[B] Euclidean lengths."""
-    return jnp.sqrt(jnp.sum(d**2, (1, 2, 3)))

@@ -236,9 +236,10 @@ def _clean(key: Key, network: Network, on: Dataset, *, count: int, env: Env) -> 
 
 def _attacked_cost(network, on, *, evaluation, epsilon, count, thorough) -> Cost:
     passes = build.checks(network.model, evaluation).passes(thorough)
-    # Twice the steps where it is thorough, beside the attack and a larger radius.
+    # Twice the steps where it is thorough, beside the attack and a larger radius; and
+    # of every image four gradients and some ten times the logits.
     steps = evaluation.steps * evaluation.restarts * (4 if thorough else 1)
-    return Cost(passes * count, count * (steps + 5))
+    return Cost(passes * count, count * (steps + 8))
 
 
 @costs(_attacked_cost)

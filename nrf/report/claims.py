@@ -16,7 +16,7 @@ from nrf.report.judge import (
     unless,
     where,
 )
-from nrf.report.results import CLEAN, Measure, Results, find, reported
+from nrf.report.results import CLEAN, Results, find, reported
 from nrf.report.strongest import measures, strongest
 
 # A verdict, and what the template is to say.
@@ -45,11 +45,6 @@ def claim(
     if not isinstance(good, Verdict):
         good = Verdict(NOT_MEASURED if good is None else SHOWN if good else NOT_SHOWN)
     return Claim(title, good.word, measured, rule, good.reason)
-
-
-def above(a: Measure, level: float) -> bool:
-    """Whether the interval of `a` is above the level, and every seed is."""
-    return a.interval[0] > level and min(a.by_seed.values()) > level
 
 
 def claims(results: Results) -> list[Claim]:

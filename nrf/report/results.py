@@ -150,12 +150,14 @@ def measures(results: Results, part: str = "rows") -> Measures:
     """
     groups = grouped(results, part)
     for network, entries in by_network(results, "autoattack").items():
-        at = "pgd", entries[0]["norm"], entries[0]["epsilon"]
-        for column, measure in groups.get(network, {}).items():
-            if column[:3] == at:
+        at, cells = (entries[0]["norm"], entries[0]["epsilon"]), groups.get(network, {})
+        # Of the experiment's own PGD, whatever it climbs.
+        for column in main_attack({network: cells}):
+            if (column.norm, column.epsilon) == at:
+                measure = cells[column]
                 wrong, remarks = judged([e["evidence"]["pgd"] for e in entries])
                 both = tuple(dict.fromkeys((*(measure.wrong or ()), *wrong)))
-                groups[network][column] = measure._replace(wrong=both, remarks=remarks)
+                cells[column] = measure._replace(wrong=both, remarks=remarks)
     return groups
 
 

@@ -29,7 +29,7 @@ from nrf.runs.formats import Constructed
 from nrf.runs.progress import Progress
 from nrf.runs.provenance import describe
 from nrf.runs.summary import summary
-from nrf.types import Dataset, Key
+from nrf.types import KEYS, Dataset, Key
 
 
 class Cost(NamedTuple):
@@ -107,7 +107,7 @@ def key_for(seed: int, name: str) -> Key:
       ValueError: a seed of more than 32 bits, of which JAX would keep the lower ones.
     """
     require_seeds((seed,))
-    key = jax.random.key(seed, impl="threefry2x32")
+    key = jax.random.key(seed, impl=KEYS)
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
