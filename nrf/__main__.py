@@ -10,7 +10,6 @@
 """
 
 import contextlib
-import gc
 import io
 import os
 import shlex
@@ -199,29 +198,30 @@ def _stopped(out: Path, command: str, code: int) -> int:
 def _terminable() -> Iterator[None]:
     """Ctrl-C and SIGTERM end what is inside in order, so that files are put right."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
+    hook = sys.unraisablehook
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if _is_collecting(frame):  # Where Python prints an exception and goes on.
-            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
-            return
         raise _SIGNALS[number]
 
+    def unraisable(lost: Any) -> None:
+        # Out of a finaliser or a callback of the garbage collector, where JAX has one,
+        # nothing is raised: Python prints it and goes on.
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            return hook(lost)
+        terminated = isinstance(lost.exc_value, _Terminated)
+        number = signal.SIGTERM if terminated else signal.SIGINT
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+
     try:
+        sys.unraisablehook = unraisable
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:  # As in the background of a shell.
                 signal.signal(number, stop)
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _is_collecting(frame: FrameType | None) -> bool:
-    """Whether the frame is that of a callback of the garbage collector; JAX has one."""
-    codes = [getattr(callback, "__code__", None) for callback in gc.callbacks]
-    while frame and frame.f_code not in codes:
-        frame = frame.f_back
-    return frame is not None
 
 
 def _report(args: list[str], begin: list[str]) -> int:

@@ -758,6 +758,9 @@ class JudgeTest(parameterized.TestCase):
         ({"astray": 500, "lowered": 900, "aimless": 500}, "wrong loss"),
         ({"lowered": 900, "aimless": 500, "behind": 500}, "goes the wrong way"),
         ({"aimless": 500, "behind": 500}, "aimless"),
+        ({"detected": 500, "behind": 500}, "detects perturbations"),
+        ({"shattered": 500, "behind": 500}, "shattered gradient"),
+        ({"replaced": 500, "behind": 500}, "replaced gradient"),
         ({"varied": 11, "astray": 500, "lowered": 900, "behind": 500}, "not determ"),
         # Wilson's interval of 52 in 64 ends at 88.9 %, of 53 at 90.1 %.
         ({"planted": 64, "found": 53}, ""),

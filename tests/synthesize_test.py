@@ -109,6 +109,14 @@ class RobustifyTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, message):
             robustify(**options)
 
+    def test_images_in_half_precision_are_matched_in_float32(self):
+        half = dataset()._replace(images=dataset().images.astype(np.float16))
+        made = robustify(data=half)
+        expected = robustify(data=half._replace(images=half.images.astype(np.float32)))
+        for a, b in zip(made, expected, strict=True):
+            self.assertEqual(a.dtype, b.dtype)
+            np.testing.assert_array_equal(a, b)
+
     def test_starts_refuse_what_robustify_does(self):
         with self.assertRaisesRegex(ValueError, "must be 'image' or 'noise', got 'foo"):
             synthesize.matching_starts(key(), dataset().images, "foo")

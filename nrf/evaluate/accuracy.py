@@ -45,8 +45,7 @@ class Score(NamedTuple):
         k, n, z = int(self.correct), int(self.total), _Z
         middle, half = k + z**2 / 2, z * math.sqrt(k * (n - k) / n + z**2 / 4)
         low, high = (middle - half) / (n + z**2), (middle + half) / (n + z**2)
-        # Exactly at the ends, where rounding would go beyond.
-        return low if k else 0.0, high if k < n else 1.0
+        return low, min(1.0, high)  # Rounding would go beyond.
 
 
 class Correct(NamedTuple):
