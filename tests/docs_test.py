@@ -19,6 +19,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "your_own.md"
 # Statements after the imports, for each section.
 LONGEST = {
     "Robust accuracy of any network": 3,
+    "A certificate": 3,
     "The four sets of your network and arrays": 12,
     "The experiment on your data": 3,
     "Your architecture": 15,
@@ -105,6 +106,7 @@ class DocsTest(parameterized.TestCase):
                 ran.setdefault(title, {}).update(names)
         robust = ran["Robust accuracy of any network"]["result"]
         self.assertEqual(robust.score.total, 60)
+        self.assertEqual(ran["A certificate"]["certified"]["counts"]["total"], 40)
         self.assertLen(ran["The four sets of your network and arrays"]["source"], 60)
         mine = ran["A set of your own"]["results"]
         inverted = [row for row in mine["rows"] if row["trained_on"] == "D_inverted"]
