@@ -62,5 +62,6 @@ config = Experiment(
     ),
     evaluation=Evaluation("l2", epsilons=(0.25, 0.5), steps=40),
     storage="float16",
+    precision="float32",  # Of what is not in bfloat16: the last layer, and the losses.
     work=Work(synthesis_batch=1000, evaluation_batch=1000),
 )

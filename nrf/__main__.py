@@ -5,10 +5,12 @@
     nrf compare DIR DIR ...        a table and a page over several runs
     nrf verify RUN --network NAME  a certificate of a robust accuracy, or its check
     nrf prepare-cifar10            CIFAR-10 for TensorFlow Datasets, without TensorFlow
+    nrf prepare-restricted-imagenet    nine groups of classes of TFDS's imagenet2012
 
 `python -m nrf` and the files in scripts/ are other doors to the same functions.
 """
 
+import collections
 import contextlib
 import io
 import os
@@ -16,6 +18,7 @@ import shlex
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -24,6 +27,7 @@ from typing import Annotated, Any
 import tyro
 
 import nrf
+from nrf import hosts
 from nrf.config import Experiment, Theory, Transfer, Verify, options
 
 # JAX starts, and other modules are imported, when options are known to be right.
@@ -66,6 +70,10 @@ def main(args: Sequence[str] | None = None, *, script: str = "") -> int:
         return 0
     if name not in _COMMANDS:
         return _fail(f"nrf has no command {name!r}; it has {', '.join(_COMMANDS)}.", 2)
+    return hosts.leave(_attempt(name, rest, begin))
+
+
+def _attempt(name: str, rest: list[str], begin: list[str]) -> int:
     try:
         return _COMMANDS[name](rest, begin)
     except options.OptionError as error:
@@ -74,6 +82,13 @@ def main(args: Sequence[str] | None = None, *, script: str = "") -> int:
         return _fail(in_words(error))
     except KeyboardInterrupt:  # Where nothing is worth keeping.
         return _fail("stopped.", 130)
+    except Exception as error:
+        if not hosts.started():
+            raise
+        if isinstance(error, RuntimeError) and hosts.wait_for_reason():
+            return 143  # It is stopped by another process, which says why.
+        traceback.print_exc()
+        return _fail(f"{type(error).__name__}: {error}")
 
 
 def in_words(error: Exception, out: Path | None = None) -> str:
@@ -114,16 +129,21 @@ def _run(args: list[str], begin: list[str]) -> int:
         raise OSError(in_words(error, parsed.out)) from error
     except KeyboardInterrupt as stop:
         code = 143 if isinstance(stop, _Terminated) else 130
-        return _stopped(parsed.out, command, code)
+        return _stopped(parsed.out, command, code, getattr(stop, "__notes__", []))
 
 
 def _make(parsed: options.Parsed, command: str) -> int:
     from nrf import devices, report
-    from nrf.runs import progress
+    from nrf.runs import progress, store
 
     experiment = _module(parsed.config)
+    if parsed.flags.hosts is not None:
+        hosts.start(**parsed.flags.hosts)
+        store.check_writable(parsed.out)
+        hosts.check_shared(parsed.out)
     devices.cache_programs()
-    told = progress.Progress() if parsed.flags.quiet else progress.for_stream()
+    quiet = parsed.flags.quiet or not hosts.first()
+    told = progress.Progress() if quiet else progress.for_stream()
     try:
         results = experiment.run(
             parsed.config,
@@ -134,7 +154,9 @@ def _make(parsed: options.Parsed, command: str) -> int:
         )
     finally:
         told.close()
-    page = report.write(parsed.out)
+    page = hosts.together(lambda: str(report.write(parsed.out)))
+    if not hosts.first():
+        return 0
     if isinstance(parsed.config, Experiment):
         print(f"\n{report.table(results)}\n")
     if isinstance(parsed.config, Transfer):
@@ -188,26 +210,46 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
 
 
-def _stopped(out: Path, command: str, code: int) -> int:
+def _stopped(out: Path, command: str, code: int, inside: Sequence[str]) -> int:
+    """Says what is kept: finished steps, and what is `inside` of the one under way."""
     steps = len(list(out.glob("**/manifest.json")))
-    kept = "1 finished step" if steps == 1 else f"{steps} finished steps"
+    finished = "1 finished step" if steps == 1 else f"{steps} finished steps"
+    results: collections.Counter[str] = collections.Counter()
+    for shard in out.glob("**/.*.scratch/shards/*.shard"):
+        scratch = shard.parent.parent
+        first, last = map(int, shard.name.split("-")[1:3])
+        step = scratch.name[1:].removesuffix(".scratch")
+        results[f"{scratch.parent.name}/{step}"] += last - first
+    maps = [f"of {step} {count:,} results" for step, count in results.items()]
+    kept = ", and ".join([finished, *inside, *maps])
     return _fail(f"\nStopped; {out} keeps {kept}. To go on: {command}", code)
 
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end what is inside in order, so that files are put right."""
+    """Ctrl-C and SIGTERM end what is inside in order, so that files are put right.
+
+    A second Ctrl-C ends the process at once, as a kill does; a second SIGTERM waits.
+    """
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     hook = sys.unraisablehook
+    raised: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise _SIGNALS[number]
+        if not raised:
+            raised.append(number)
+            raise _SIGNALS[number]
+        # What is inside is saving already, and whoever presses Ctrl-C again knows.
+        if number == signal.SIGINT:
+            os.write(2, b"\nStopped at once.\n")
+            os._exit(130)
 
     def unraisable(lost: Any) -> None:
         # Out of a finaliser or a callback of the garbage collector, where JAX has one,
         # nothing is raised: Python prints it and goes on.
         if not isinstance(lost.exc_value, KeyboardInterrupt):
             return hook(lost)
+        raised.clear()
         terminated = isinstance(lost.exc_value, _Terminated)
         number = signal.SIGTERM if terminated else signal.SIGINT
         threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
@@ -300,8 +342,30 @@ def _prepare_cifar10(args: list[str], begin: list[str]) -> int:
     return 0
 
 
+def _prepare_restricted_imagenet(args: list[str], begin: list[str]) -> int:
+    def prepare(data_dir: Path | None = None, side: int = 224) -> Path:
+        """Makes Restricted ImageNet of TFDS's imagenet2012, and prints its folder.
+
+        It has up to 41 GB, fewer with smaller images.
+
+        Args:
+            data_dir: Where data sets are kept; $TFDS_DATA_DIR or ~/tensorflow_datasets.
+            side: Of the images in pixels.
+        """
+        import tqdm
+
+        from nrf.data import imagenet
+
+        with tqdm.tqdm(total=imagenet.EXAMPLES, unit=" images", delay=1) as bar:
+            return imagenet.prepare(data_dir, side=side, tick=bar.update)
+
+    print(tyro.cli(prepare, prog=shlex.join(begin), args=args))
+    return 0
+
+
 def _fail(words: str, code: int = 1) -> int:
     print(words, file=sys.stderr)
+    hosts.tell(words.strip(), code)
     return code
 
 
@@ -311,6 +375,7 @@ _COMMANDS = {
     "compare": _compare,
     "verify": _verify,
     "prepare-cifar10": _prepare_cifar10,
+    "prepare-restricted-imagenet": _prepare_restricted_imagenet,
 }
 
 if __name__ == "__main__":

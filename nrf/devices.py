@@ -5,9 +5,10 @@ parameters copied to all of it, makes `jax.jit` run them on every device; BatchN
 sees the whole batch, and no result depends on the number of devices.
 """
 
+import hashlib
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -63,6 +64,27 @@ def make_mesh(count: int | None = None) -> Mesh:
     return Mesh(np.asarray(devices[:count]), ("data",))
 
 
+def own(mesh: Mesh) -> Mesh:
+    """The devices of the mesh that are this process's: those that its maps use.
+
+    Raises:
+      ValueError: another process has more or fewer, so that batches would differ.
+    """
+    here = jax.process_index()
+    if all(device.process_index == here for device in mesh.devices.flat):
+        return mesh
+    counts = [0] * jax.process_count()
+    for device in mesh.devices.flat:
+        counts[device.process_index] += 1
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f"the processes have {', '.join(map(str, counts))} of the {mesh.size} "
+            "devices; each needs as many: leave out --work.devices."
+        )
+    devices = [d for d in mesh.devices.flat if d.process_index == here]
+    return Mesh(np.asarray(devices), ("data",))
+
+
 def split(mesh: Mesh, tree: Any) -> Any:
     """Arrays [B, ...] with B divided over the mesh."""
     return _put(tree, NamedSharding(mesh, PartitionSpec("data")))
@@ -75,20 +97,71 @@ def copy(mesh: Mesh, tree: Any) -> Any:
 
 def fetch(tree: Any) -> Any:
     """NumPy arrays on every host, whole, whichever way the input was divided."""
-    if jax.process_count() == 1:
-        return jax.device_get(tree)
-    return multihost_utils.process_allgather(tree, tiled=True)
+
+    def whole(a):
+        here = not isinstance(a, jax.Array) or a.is_fully_addressable
+        if here or a.is_fully_replicated:
+            return a
+        return multihost_utils.process_allgather(a, tiled=True)
+
+    return jax.device_get(jax.tree.map(whole, tree))
 
 
 def check_batch(mesh: Mesh, batch_size: int) -> None:
-    """Raises ValueError unless the mesh can divide the batch evenly."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-    if batch_size % mesh.size:
+    """Raises ValueError where not even `sharing` divides a training's batches."""
+    if jax.process_count() > 1 and batch_size % mesh.size:
         raise ValueError(
             f"a batch of {batch_size} cannot be divided over {mesh.size} devices; "
             f"use a multiple of {mesh.size}, or fewer devices."
         )
+
+
+def sharing(mesh: Mesh, batch_size: int) -> Mesh:
+    """The first devices of the mesh, as many as divide a training's batches evenly.
+
+    Of 8, 5 share batches of 100: filled up, these would have other statistics. Raises
+    ValueError as `check_batch`.
+    """
+    check_batch(mesh, batch_size)
+    count = max(n for n in range(1, mesh.size + 1) if batch_size % n == 0)
+    return Mesh(mesh.devices.flat[:count], mesh.axis_names)
+
+
+class Parts:
+    """The outputs of a map over so many examples, as they come; here in memory."""
+
+    def __init__(self, examples: int):
+        self.done = np.zeros(examples, bool)  # Whose outputs are there.
+        # Where each part starts, and its outputs: an array [n, ...] for each leaf.
+        self.parts: list[tuple[int, list[Any]]] = []
+
+    def add(self, start: int, outputs: list[Any]) -> None:
+        """Takes the outputs of examples from `start` on that are not there yet."""
+        done = self.done[start : start + len(outputs[0])]
+        edges = np.flatnonzero(np.diff(done, prepend=True, append=True))
+        for first, last in edges.reshape(-1, 2):
+            self.parts.append((start + first, [a[first:last] for a in outputs]))
+            done[first:last] = True
+
+    def finish(self, like: list[Any], batches: list[tuple[int, int]]) -> list[Any]:
+        """All outputs, of all processes: an array [N, ...] for each of `like`."""
+        arrays = [np.zeros((len(self.done), *a.shape[1:]), a.dtype) for a in like]
+        for start, outputs in self.parts:
+            for array, rows in zip(arrays, outputs, strict=True):
+                array[start : start + len(rows)] = rows
+        if jax.process_count() > 1:
+            _exchange(arrays, batches)
+        return arrays
+
+
+class Shards(Protocol):
+    """Keeps the outputs of the maps of one step; see `nrf.runs.shards`."""
+
+    def begin(self, examples: int, about: str) -> Parts:
+        """What is kept of the next map, over so many examples.
+
+        `about` differs where another map was the next one when it was kept.
+        """
 
 
 def map_examples(
@@ -99,34 +172,76 @@ def map_examples(
     mesh: Mesh,
     pack: bool = False,
     tick: Callable[[int], None] = lambda examples: None,
+    shards: Shards | None = None,
 ) -> Any:
-    """`f(*batch)` over arrays [N, ...], batch by batch; its outputs [N, ...] in NumPy.
+    """`f(*batch)` over arrays [N, ...], batch by batch; its outputs [N, ...].
 
-    `f` must treat examples independently. The last batch is filled up by repeating an
-    example, so that `f` sees one shape only; with `pack` two, since batches of a
-    quarter of the size take what fills no whole one. `tick` is called with the number
-    of newly finished examples.
+    `f` must treat examples independently, and run on `own(mesh)` alone: where there are
+    several processes, each makes every so many-th batch, and all get all outputs. A
+    batch that the devices cannot divide, or that the examples do not fill, is filled
+    up by repeating an example, so that `f` sees one shape only; with `pack` two, since
+    batches of a quarter of the size take what fills no whole one.
+
+    Args:
+      arrays: Whatever has a length and answers a[indices] with the rows.
+      tick: Called with the number of newly finished examples.
+      shards: Keeps outputs as they come, and has those of an interrupted run, which are
+        not made again. Outputs that are large come back as `nrf.rows`, from disk;
+        others, and all without shards, are NumPy arrays.
+
+    Raises:
+      ValueError: an empty batch; processes with different numbers of devices.
     """
-    check_batch(mesh, batch_size)
-    total = len(jax.tree.leaves(arrays)[0])
-    done: list[Any] = []
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    mesh, total, processes = own(mesh), len(arrays[0]), jax.process_count()
+    kept = shards.begin(total, _about(arrays)) if shards else Parts(total)
+    batches = _batches(total, batch_size, mesh, pack)
+    left, made = total, None
 
-    def collect(result, count):
-        done.append(jax.tree.map(lambda a: a[:count], fetch(result)))
-        tick(count)
+    def advance(count):
+        nonlocal left
+        left -= count
+        if count:
+            tick(count)
 
+    advance(int(kept.done.sum()))
+    mine = batches[jax.process_index() :: processes]
+    todo = [one for one in mine if not kept.done[one[0] : sum(one)].all()]
+    for start, size, made in _one_late(f, arrays, todo, mesh):
+        stop = min(start + size, total)
+        new = int(np.sum(~kept.done[start:stop]))
+        kept.add(start, [a[: stop - start] for a in jax.tree.leaves(made)])
+        advance(min(processes * new, left))  # The others are about as far.
+    if made is None:  # All was kept, and says nothing of the form of the outputs.
+        made = jax.eval_shape(f, *_fill(arrays, batches[0], mesh))
+    like, form = jax.tree.flatten(made)
+    outputs = kept.finish(like, batches)
+    advance(left)
+    return jax.tree.unflatten(form, outputs)
+
+
+def _one_late(f, arrays, batches, mesh):
+    """Where each batch starts, its size, and f of it, in NumPy.
+
+    Fetched one batch late, so that the devices never wait for the host.
+    """
     pending = None
-    for start, size in _batches(total, batch_size, mesh, pack):
-        index = np.minimum(np.arange(start, start + size), total - 1)
-        batch = split(mesh, jax.tree.map(lambda a: a[index], arrays))  # noqa: B023
-        result = f(*batch)
-        # Fetched one batch late, so that the devices never wait for the host.
+    for batch in batches:
+        result = f(*_fill(arrays, batch, mesh))
         if pending:
-            collect(*pending)
-        pending = result, min(size, total - start)
+            yield *pending[0], jax.device_get(pending[1])
+        pending = batch, result
     if pending:
-        collect(*pending)
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *done)
+        yield *pending[0], jax.device_get(pending[1])
+
+
+def _fill(arrays, batch, mesh):
+    """A batch over the devices, filled up with its last example."""
+    start, size = batch
+    last = min(start + size, len(arrays[0])) - 1
+    rows = start + np.arange(-(-size // mesh.size) * mesh.size)
+    return split(mesh, tuple(a[np.minimum(rows, last)] for a in arrays))
 
 
 def _batches(total, batch_size, mesh, pack):
@@ -142,9 +257,42 @@ def _batches(total, batch_size, mesh, pack):
     ]
 
 
+def _about(arrays):
+    """A digest of the numbers of a map's examples, and of the kinds of its arrays."""
+    digest = hashlib.sha256()
+    for a in arrays:
+        digest.update(f"{a.dtype}{list(a.shape)}".encode())
+        if len(a.shape) == 1:
+            digest.update(np.ascontiguousarray(a).tobytes())
+    return digest.hexdigest()
+
+
+def _exchange(arrays, batches):
+    """Fills in the rows of `arrays` that other processes made, on all of them."""
+    total, processes = len(arrays[0]), jax.process_count()
+    ranges = [np.arange(start, min(start + size, total)) for start, size in batches]
+    rows = [
+        np.concatenate([[], *ranges[process::processes]]).astype(int)
+        for process in range(processes)
+    ]
+    mine = rows[jax.process_index()]
+    for array in arrays:
+        # As bytes: JAX would change some types on their way.
+        bits = array.reshape(total, -1).view(np.uint8)
+        sent = np.zeros((max(map(len, rows)), bits.shape[1]), np.uint8)
+        sent[: len(mine)] = bits[mine]
+        received = multihost_utils.process_allgather(sent)
+        for those, part in zip(rows, received, strict=True):
+            bits[those] = part[: len(those)]
+
+
 def _put(tree, sharding):
     def put(a):
-        if jax.process_count() == 1:
+        if isinstance(a, jax.Array) and not a.is_fully_addressable:
+            if not sharding.is_fully_addressable:  # Of all processes, before and after.
+                return jax.jit(lambda a: a, out_shardings=sharding)(a)
+            a = a.addressable_data(0)
+        if sharding.is_fully_addressable:
             return jax.device_put(a, sharding)
         return jax.make_array_from_callback(a.shape, sharding, lambda i: a[i])
 

@@ -1,4 +1,4 @@
-"""Temporary folders that tell whether somebody still writes into them."""
+"""Folders that tell whether somebody still writes into them."""
 
 import contextlib
 import fcntl
@@ -9,6 +9,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 @contextlib.contextmanager
@@ -38,6 +39,57 @@ def temporary(path: Path) -> Iterator[Path]:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             return
+
+
+@contextlib.contextmanager
+def kept(path: Path, about: str) -> Iterator[Path]:
+    """The folder `path`, for work on `about` that may be killed and go on later.
+
+    What is there of other work is removed. While another process is at the same work,
+    it is a temporary folder instead, as far as locks tell: they are of the system, or
+    of the file system that machines share, so that a dead machine holds none.
+
+    Raises:
+      OSError: the folder cannot be made.
+    """
+    while True:
+        path.mkdir(parents=True, exist_ok=True)
+        owner = path / "about"
+        # On a network's file system only a file that may be written can be locked.
+        with owner.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                break
+            except OSError:  # Some file systems have no locks.
+                pass
+            if not _is_still(owner, file):
+                continue  # Whoever had it has just removed it.
+            file.seek(0)
+            if file.read() != about:
+                _empty(path, owner)
+                file.truncate(0)
+                file.write(about)
+                file.flush()
+            yield path
+            return
+    with temporary(path) as folder:
+        yield folder
+
+
+def _is_still(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _empty(folder: Path, but: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != but:
+            path.unlink(missing_ok=True)
 
 
 def host() -> str:

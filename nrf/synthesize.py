@@ -27,7 +27,9 @@ from jax.sharding import Mesh
 from nrf import devices
 from nrf.attacks import example_keys
 from nrf.attacks.inputs import check_count
+from nrf.data.noise import Noise
 from nrf.losses import feature_distance, negate
+from nrf.rows import Lazy, Rows, cast, held
 from nrf.types import (
     Apply,
     Attack,
@@ -42,7 +44,6 @@ from nrf.types import (
     check_key,
     check_labels,
     outputs,
-    single,
 )
 
 _BATCH = 500  # Images at once, where nothing else is asked for.
@@ -117,6 +118,7 @@ def robustify(
     batch_size: int | None = None,
     mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
+    shards: devices.Shards | None = None,
 ) -> Matched:
     """Images with the features of x as `params` sees them, started elsewhere.
 
@@ -130,6 +132,7 @@ def robustify(
       batch_size: Images at once; by default 500, or fewer if there are.
       mesh: The devices, from `devices.make_mesh`; all of them by default.
       tick: Called with the number of newly finished examples.
+      shards: What is kept of an interrupted call; see `devices.map_examples`.
 
     Raises:
       ValueError: bad images or labels, another `start`, no copies, or fewer than two
@@ -137,7 +140,7 @@ def robustify(
     """
     dataset = _checked(dataset)
     total = len(dataset.images)
-    mesh = mesh or devices.make_mesh()
+    mesh = devices.own(mesh or devices.make_mesh())
     starts = matching_starts(jax.random.clone(key), dataset.images, start, copies)
     _, key_attack = jax.random.split(key)
     key_attack, params = devices.copy(mesh, (key_attack, params))
@@ -145,18 +148,21 @@ def robustify(
     indices = runs % total
     images, before, after = devices.map_examples(
         lambda *batch: match(key_attack, params, *batch),
-        (runs, starts, dataset.images[indices]),
-        batch_size=_batch_size(batch_size, len(runs), mesh),
+        (runs, starts, Rows(dataset.images, indices)),
+        batch_size=_batch_size(batch_size, len(runs)),
         mesh=mesh,
         tick=tick,
+        shards=shards,
     )
     return Matched(images, dataset.labels[indices], indices, before, after)
 
 
 def matching_starts(
     key: Key, images: np.ndarray, start: Literal["image", "noise"], copies: int = 1
-) -> np.ndarray:
+) -> Lazy:
     """[copies * N, H, W, C] where `robustify`, called with this key, starts.
+
+    Its rows are read, or drawn, when they are asked for.
 
     Raises:
       ValueError: as `robustify`.
@@ -172,13 +178,11 @@ def matching_starts(
     key, _ = jax.random.split(key)
     indices = np.arange(copies * len(images)) % len(images)
     if start == "noise":
-        shape = (len(indices), *images.shape[1:])
-        noise = 0.5 + jax.random.normal(key, shape, jnp.float32) / 20
-        return np.clip(np.asarray(noise), 0, 1)
+        return Noise(key, (len(indices), *images.shape[1:]))
     # Uniform over the other N − 1 images: those from i on are moved up by one.
     drawn = jax.random.randint(key, indices.shape, 0, len(images) - 1, jnp.int32)
     others = np.asarray(drawn)
-    return images[others + (others >= indices)]
+    return Rows(images, others + (others >= indices))
 
 
 def make_mislabel(apply: Callable[[Params, Images], Any], attack: Attack) -> Callable:
@@ -214,13 +218,14 @@ def mislabel(
     batch_size: int | None = None,
     mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
+    shards: devices.Shards | None = None,
 ) -> Mislabelled:
     """Images pushed towards `targets` [N], and labelled so (section 3.2).
 
     Args:
       perturb: From `make_mislabel` or `make_isolate`.
       targets: One for each image, from `random_targets`, `next_class` or elsewhere.
-      batch_size, mesh, tick: As of `robustify`.
+      batch_size, mesh, tick, shards: As of `robustify`.
 
     Raises:
       ValueError: bad images or labels; targets out of range, or another number of them.
@@ -232,30 +237,30 @@ def mislabel(
             f"{targets.shape}."
         )
     check_labels(targets, dataset.num_classes)
-    mesh = mesh or devices.make_mesh()
+    mesh = devices.own(mesh or devices.make_mesh())
     key, params = devices.copy(mesh, (key, params))
     images, reached = devices.map_examples(
         lambda *batch: perturb(key, params, *batch),
         (np.arange(len(targets)), dataset.images, dataset.labels, targets),
-        batch_size=_batch_size(batch_size, len(targets), mesh),
+        batch_size=_batch_size(batch_size, len(targets)),
         mesh=mesh,
         tick=tick,
+        shards=shards,
     )
     return Mislabelled(images, targets, reached)
 
 
 def _checked(dataset: Dataset) -> Dataset:
-    """The data set in NumPy and float32, if its images and labels are valid."""
-    images, labels = single(np.asarray(dataset.images)), np.asarray(dataset.labels)
-    dataset = Dataset(images, labels, dataset.names)
-    check_dataset(dataset)
-    return dataset
+    """The data set in float32, if its images and labels are valid."""
+    images, labels = held(dataset.images), np.asarray(dataset.labels)
+    check_dataset(Dataset(images, labels, dataset.names))
+    return Dataset(cast(images, np.float32), labels, dataset.names)
 
 
-def _batch_size(asked: int | None, total: int, mesh: Mesh) -> int:
+def _batch_size(asked: int | None, total: int) -> int:
     """What is asked for; or as many as there are, up to `_BATCH`."""
     if asked is None:
-        return -(-min(_BATCH, total) // mesh.size) * mesh.size
+        return min(_BATCH, total)
     check_count("batch_size", asked)
     return asked
 

@@ -10,8 +10,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from nrf import devices
+from nrf import devices, rows
 from nrf.data import batch_indices
+from nrf.data.feed import RESIDENT, Feed, as_float
 from nrf.losses import Madry, Objective
 from nrf.models import Model
 from nrf.types import (
@@ -40,6 +41,14 @@ class Metrics(NamedTuple):
 
     loss: jax.Array
     accuracy: jax.Array
+
+
+class Position(NamedTuple):
+    """Where a training is: all that its next update depends on, beside the data."""
+
+    epoch: int  # That so many epochs are over; the next one may have begun.
+    state: State
+    metrics: tuple[Metrics, ...]  # Of the updates of that one.
 
 
 Augment = Callable[[Key, Images], Images]
@@ -127,10 +136,11 @@ def _full(train):
 
 
 def make_update(step: Step) -> Callable:
-    """`step` on the examples `index` [B] of a data set on the devices, compiled."""
+    """`step` on the batches of `nrf.data.feed`, compiled."""
 
     def update(key, state, images, labels, index):
-        return step(key, state, images[index], labels[index])
+        x, y = (images, labels) if index is None else (images[index], labels[index])
+        return step(key, state, as_float(x), y)
 
     return jax.jit(update)
 
@@ -143,31 +153,49 @@ def kept(examples: int, holdout: float) -> int:
 def hold_out(key: Key, dataset: Dataset, holdout: float) -> tuple[Dataset, Dataset]:
     """The data set without a random part of it, and that part; a fraction of [0, 1)."""
     count = kept(len(dataset.labels), holdout)
-    order: Any = slice(None)  # Nothing held out: the arrays themselves, not copies.
+    order: Any = slice(None)  # Nothing held out: as they are.
     if count < len(dataset.labels):
         order = np.asarray(jax.random.permutation(key, len(dataset.labels)))
-    images, labels = dataset.images[order], dataset.labels[order]
+    images, labels = rows.part(dataset.images, order), dataset.labels[order]
     return (
-        dataset._replace(images=images[:count], labels=labels[:count]),
-        dataset._replace(images=images[count:], labels=labels[count:]),
+        dataset._replace(images=rows.part(images, slice(count)), labels=labels[:count]),
+        dataset._replace(
+            images=rows.part(images, slice(count, None)), labels=labels[count:]
+        ),
     )
 
 
 def epochs(
     key: Key,
-    state: State,
+    start: State | Position,
     update: Callable,
     dataset: Dataset,
     *,
     count: int,
     batch_size: int,
     mesh: Mesh,
+    resident: int = RESIDENT,
     tick: Callable[[int], None] = lambda examples: None,
+    keep: Callable[[Position], None] = lambda position: None,
 ) -> Iterator[tuple[State, Metrics]]:
     """Trains by `update` from `make_update`; yields state and mean metrics per epoch.
 
-    The data set is copied to every device once. Each epoch visits it in an order that
-    depends on the key and the epoch alone; a last incomplete batch is left out.
+    Each epoch visits the data set in an order that depends on the key and the epoch
+    alone; a last incomplete batch is left out.
+
+    Args:
+      key: Of the order and of the updates.
+      start: Where the training begins; a `Position` goes on from there as if it had
+        never been left, and its unfinished epoch is the first that is yielded.
+      update: From `make_update`.
+      dataset: With images in [0, 1].
+      count: Epochs in all.
+      batch_size: Examples of an update.
+      mesh: The devices, of which those share every batch that divide it evenly.
+      resident: A set of no more bytes is copied to every device once. Of a larger one
+        batches are read a few steps ahead; the numbers are the same.
+      tick: Called with the number of newly finished examples.
+      keep: Called after each update, before anybody knows its loss.
 
     Raises:
       ValueError: the data set does not fit the labels, images or batch size promised.
@@ -175,35 +203,38 @@ def epochs(
     """
     check_images(dataset.images)
     check_labels(dataset.labels, dataset.num_classes)
-    devices.check_batch(mesh, batch_size)
+    mesh = devices.sharing(mesh, batch_size)
     key_order, key_step = jax.random.split(key)
     seed = int.from_bytes(np.asarray(jax.random.key_data(key_order)).tobytes(), "big")
-    images, labels = devices.copy(mesh, (dataset.images, dataset.labels))
-    key_step, state = devices.copy(mesh, (key_step, state))
-    finite = math.nan
-    for epoch in range(count):
+    feed = Feed(dataset, mesh, resident=resident)
+    at = Position(0, start, ()) if isinstance(start, State) else start
+    metrics = at.metrics
+    key_step, state = devices.copy(mesh, (key_step, at.state))
+    last = float(metrics[-1].loss) if metrics else math.nan
+    for epoch in range(at.epoch, count):
         order = batch_indices(seed, epoch, len(dataset.labels), batch_size)
-        history: list[Metrics] = []
-        pending = None
-        for index in (*order, None):
-            metrics = None
-            if index is not None:
-                index = devices.split(mesh, index)
-                state, metrics = update(key_step, state, images, labels, index)
+        first = len(metrics)
+        batches = feed.batches(order[first:])
+        for number in range(first, len(order) + 1):
+            if number < len(order):
+                state, measured = update(key_step, state, *next(batches))
+                metrics = (*metrics, measured)
+                keep(Position(epoch, state, metrics))
             # Looked at one step late, so that the devices never wait for the host.
-            if pending is not None:
-                history.append(jax.device_get(pending))
-                if not math.isfinite(history[-1].loss):
-                    number = epoch * len(order) + len(history)
-                    raise FloatingPointError(
-                        f"loss is {history[-1].loss} at step {number} "
-                        f"(last finite loss: {finite:.4g}); "
-                        "a smaller learning rate or a longer warm-up may help."
-                    )
-                finite = float(history[-1].loss)
+            if number > first:
+                last = _finite(metrics[number - 1], epoch * len(order) + number, last)
                 tick(batch_size)
-            pending = metrics
-        yield (
-            state,
-            Metrics(*(np.mean(values) for values in zip(*history, strict=True))),
+        seen = jax.device_get(metrics)
+        metrics = ()
+        yield state, Metrics(*(np.mean(values) for values in zip(*seen, strict=True)))
+
+
+def _finite(metrics: Metrics, number: int, last: float) -> float:
+    """The loss of update `number`, if it is finite; the one before was `last`."""
+    loss = float(jax.device_get(metrics).loss)
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"loss is {loss} at step {number} (last finite loss: {last:.4g}); "
+            "a smaller learning rate or a longer warm-up may help."
         )
+    return loss

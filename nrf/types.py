@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nrf.rows import Lazy, blocks
+
 KEYS = "threefry2x32"  # The kind of all keys, whatever JAX's default is.
 Key = jax.Array  # A typed key from `jax.random.key`; its receiver consumes it.
 # [B] one key per example, folded from the example's index in its data set, so that no
@@ -65,9 +67,13 @@ Attack = Callable[[Keys, Params, Images, Any], Images]
 
 
 class Dataset(NamedTuple):
-    """Images with their labels, in the memory of the host."""
+    """Images with their labels.
 
-    images: np.ndarray  # [N, H, W, C] float32 in [0, 1].
+    The images are an array in the memory of the host, or rows of `nrf.rows` that are
+    read when they are asked for.
+    """
+
+    images: Any  # [N, H, W, C] float32 in [0, 1].
     labels: np.ndarray  # [N] int32 in 0 .. num_classes - 1.
     names: tuple[str, ...]  # Of the classes.
 
@@ -149,7 +155,7 @@ def check_images(x: Any) -> None:
     Raises:
       ValueError: otherwise, with what to write instead.
     """
-    _check_array(x, "images")
+    _check_array(x, "images", np.ndarray | jax.Array | Lazy)
     if x.ndim != 4:
         raise ValueError(
             f"images must be [B, H, W, C], got shape {tuple(x.shape)}; "
@@ -158,13 +164,13 @@ def check_images(x: Any) -> None:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
             f"images must be floating point in [0, 1], got {x.dtype}; "
-            "for 8-bit images write x / 255."
+            "for 8-bit images write x / 255, or nrf.data.Pixels(x), which keeps them."
         )
-    if is_traced(x) or not x.size:
+    if is_traced(x) or not x.size or getattr(x, "within", False):
         return
     # NumPy, because jnp would trace even known values inside of `jax.jit`.
-    pixels = np.asarray(x)
-    low, high = float(pixels.min()), float(pixels.max())
+    ranges = [(float(block.min()), float(block.max())) for block in blocks(x)]
+    low, high = float(np.min(ranges)), float(np.max(ranges))
     if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
         raise ValueError(
             f"images must lie in [0, 1], got values from {low:g} to {high:g}; "
@@ -222,8 +228,8 @@ def check_dataset(dataset: Dataset) -> None:
         )
 
 
-def _check_array(x: Any, what: str) -> None:
-    if not isinstance(x, np.ndarray | jax.Array):
+def _check_array(x: Any, what: str, kinds: Any = np.ndarray | jax.Array) -> None:
+    if not isinstance(x, kinds):
         raise ValueError(
             f"{what} must be a NumPy or JAX array, got a {type(x).__name__}; write "
             "np.asarray(x)."

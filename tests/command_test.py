@@ -7,10 +7,12 @@ import io
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 from absl.testing import parameterized
 
@@ -65,6 +67,23 @@ class WordsTest(parameterized.TestCase):
         self.assertEqual(command.in_words(OSError("b is full")), "b is full")
         self.assertEqual(command.in_words(ValueError()), "ValueError")
 
+    def test_what_a_stopped_run_keeps(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder)
+            for name in ("a/manifest.json", ".b.scratch/shards/1-20-50-f3.shard"):
+                (out / "seed0" / name).parent.mkdir(parents=True)
+                (out / "seed0" / name).touch()
+            (out / "seed0/.b.scratch/shards/2-0-2000-ab.shard").touch()
+            err = io.StringIO()
+            with contextlib.redirect_stderr(err):
+                code = command._stopped(out, "nrf run x", 143, ["of seed0/c 3 epochs"])
+        self.assertEqual(code, 143)
+        self.assertEqual(
+            err.getvalue(),
+            f"\nStopped; {out} keeps 1 finished step, and of seed0/c 3 epochs, and of "
+            "seed0/b 2,030 results. To go on: nrf run x\n",
+        )
+
 
 class Finalised:
     """Something that sends a signal when Python deletes it."""
@@ -104,3 +123,18 @@ class StopTest(parameterized.TestCase):
         self.assertEqual(terminated, number == signal.SIGTERM)
         self.assertIs(signal.getsignal(signal.SIGINT), signal.default_int_handler)
         self.assertIs(sys.unraisablehook, hook)
+
+    def test_a_second_ctrl_c_ends_at_once_and_a_second_sigterm_does_not(self):
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+        with command._terminable():
+            with self.assertRaises(command._Terminated):
+                signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            with (
+                mock.patch.object(os, "_exit", side_effect=SystemExit) as end,
+                mock.patch.object(os, "write"),
+                self.assertRaises(SystemExit),
+            ):
+                signal.raise_signal(signal.SIGINT)
+            end.assert_called_once_with(130)

@@ -111,6 +111,7 @@ class ConfigTest(parameterized.TestCase):
         ("half", dict(seeds=(0.5,)), "whole numbers"),
         ("word", dict(seeds=("0",)), "whole numbers"),
         ("storage", dict(storage="uint8"), "8 bits would lose"),
+        ("precision", dict(precision="float16"), "'bfloat16', got 'float16'; networks"),
         ("network", dict(network="resnet50"), r"build\(num_classes\), got 'resnet50'"),
         ("networks", dict(networks={}), "one training at least"),
         (
@@ -147,6 +148,7 @@ class ConfigTest(parameterized.TestCase):
         ("samples", dict(fit_samples=2), "8 or more"),
         ("dimensions", dict(dimensions=(2, 5000)), "2 to 3999"),
         ("spectrum", dict(spectrum=(1.0, 2.0)), "three variances"),
+        ("precision", dict(precision="double"), "got 'double'"),
         ("axes", dict(ellipses=dict(axes=(0.3, 0.1))), r"lie in \[0, 1\]"),
         ("attack", dict(ellipses=dict(robust=TRAINING)), "attack in robust"),
     )

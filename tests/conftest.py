@@ -1,15 +1,21 @@
 """Strict JAX for every test, four CPU devices, and compiled programs kept on disk."""
 
 import os
+from pathlib import Path
 
 # Before JAX starts. Collectives of several CPU devices on few cores wait for each other
 # forever unless the thread pool has a thread for each.
 os.environ["NPROC"] = "32"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of the time goes into compiling programs that run once.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
+
+# Most of the time goes into compiling programs that run once.
+FLAGS = "--xla_backend_optimization_level=0"
+if jax.__version_info__ < (0, 11):  # Later ones do not know it, and would stop.
+    FLAGS += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", FLAGS)
 
 from nrf import devices  # noqa: E402
 
@@ -19,3 +25,12 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_debug_nans", True)
 devices.cache_programs()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory():
+    """Programs of earlier files are dropped before they fill the memory."""
+    yield
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    if pages * os.sysconf("SC_PAGE_SIZE") > 2**31:
+        jax.clear_caches()

@@ -1,5 +1,7 @@
 """Intervals that are printed cover the truth: simulated at the README's settings."""
 
+import functools
+
 import numpy as np
 from absl.testing import parameterized
 
@@ -53,6 +55,7 @@ def drawn(draw, positive, negative, repetitions, seed):
     return values, Extremes(least, most), np.float32(y)
 
 
+@functools.cache
 def truth(draw):
     """ρ and γ of a feature whose sign is known, from a million images of each side."""
     values, extremes, y = drawn(draw, _MANY, _MANY, 1, 100)

@@ -607,12 +607,10 @@ class MeasureTest(parameterized.TestCase):
     @parameterized.parameters(
         (dict(epsilon=-1.0), "epsilon must be at least 0"),
         (dict(useful=-0.1), "useful must be in 0 .. 1"),
-        (dict(batch_size=7, mesh=4), "cannot be divided"),
+        (dict(batch_size=0), "batch_size must be at least 1, got 0"),
     )
     def test_refuses(self, options, message):
         data = self.dataset()
-        if "mesh" in options:
-            options = options | {"mesh": devices.make_mesh(options["mesh"])}
         with self.assertRaisesRegex(ValueError, message):
             self.measure(data, shaken(MLP, data.images), **options)
 

@@ -8,8 +8,7 @@ import numpy as np
 import PIL.Image
 from absl.testing import parameterized
 
-from nrf import data
-from nrf.data import arrays
+from nrf import data, rows
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (30, 6, 5, 3), np.uint8)
 SCALED = COLOURS / np.float32(255)
@@ -177,7 +176,7 @@ class RefusedLayoutTest(FolderTest):
     def test_not_enough_memory(self):
         self.write_flat()
         with self.assertRaisesRegex(ValueError, r"1000000000000 images of 6 x 5 x 3"):
-            arrays.empty_images((10**12, 6, 5, 3), "photos")
+            rows.empty((10**12, 6, 5, 3), np.uint8, "photos")
 
 
 class PixelsTest(FolderTest):

@@ -1,4 +1,4 @@
-"""Temporary folders: kept while somebody writes, removed when nobody does any more."""
+"""Folders for work: kept while somebody is at it, and gone on with after a kill."""
 
 import os
 import shutil
@@ -20,6 +20,19 @@ from nrf import folders
 
 with folders.temporary(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("of a value")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+# Works on "D" in a folder of that name, and says where.
+WORKER = """
+import sys
+from pathlib import Path
+from nrf import folders
+
+with folders.kept(Path(sys.argv[1]), "D") as folder:
+    (folder / "half").write_text("of D")
     print(folder, flush=True)
     sys.stdin.read()
 """
@@ -90,3 +103,56 @@ class TemporaryTest(parameterized.TestCase):
         self.assertTrue(left.exists())
         self.make()
         self.assertFalse(left.exists())
+
+
+class KeptTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.out = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.path = self.out / "of" / "D"
+
+    def files(self, about="D"):
+        """Where the work is, and what is there of it."""
+        with folders.kept(self.path, about) as folder:
+            return folder, sorted(path.name for path in folder.iterdir())
+
+    def test_is_gone_on_with_after_a_kill_and_emptied_for_other_work(self):
+        with subprocess.Popen(
+            [sys.executable, "-c", WORKER, self.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as worker:
+            self.assertEqual(worker.stdout.readline().strip(), str(self.path))
+            # Two at the same work would be in each other's way.
+            folder, there = self.files()
+            self.assertEqual(folder.parent, self.path.parent)
+            self.assertNotEqual(folder, self.path)
+            self.assertEmpty(there)
+            self.assertFalse(folder.exists())
+            self.assertTrue((self.path / "half").exists())
+            worker.kill()
+        self.assertEqual(self.files(), (self.path, ["about", "half"]))
+        (self.path / "parts").mkdir()
+        (self.path / "parts" / "1").write_text("of D")
+        self.assertEqual(self.files("E"), (self.path, ["about"]))
+        self.assertEqual((self.path / "about").read_text(), "E")
+
+    def test_is_made_again_where_its_owner_has_just_removed_it(self):
+        flock, locked = folders.fcntl.flock, []
+
+        def removed(file, how):
+            locked.append(how)
+            if len(locked) == 1:
+                shutil.rmtree(self.path)
+            return flock(file, how)
+
+        with mock.patch.object(folders.fcntl, "flock", removed):
+            self.assertEqual(self.files(), (self.path, ["about"]))
+        self.assertLen(locked, 2)
+
+    def test_needs_no_locks(self):
+        with mock.patch.object(folders.fcntl, "flock", side_effect=OSError):
+            with folders.kept(self.path, "D") as folder:
+                (folder / "half").write_text("of D")
+            self.assertEqual(self.files(), (self.path, ["about", "half"]))

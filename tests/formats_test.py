@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
-from nrf import data
+from nrf import data, rows
 from nrf.runs import formats, store
 from nrf.runs.formats import Constructed, Trained
+from nrf.runs.steps import as_input
 
 
 def constructed(dtype=np.float32, n=23):
@@ -64,6 +66,34 @@ class FormatsTest(parameterized.TestCase):
         self.assertEqual(tuple(features["label"].names), value.names)
         self.assertEqual(tuple(features["original_label"].names), value.names)
         self.assertEqual(builder.info.metadata["epsilon"], 0.5)
+
+    def test_large_sets_are_several_files_and_never_in_memory(self):
+        value = constructed(np.float16)
+        each = value.images[0].nbytes
+        lazy = rows.part(value.images, np.arange(23))
+        with (
+            mock.patch.object(formats, "_FILE", 10 * each),
+            mock.patch.object(rows, "BLOCK", 4 * each),
+            mock.patch.object(rows.Lazy, "__array__", None),  # All of it at once.
+        ):
+            backs = self.twice(value._replace(images=lazy))
+            inputs = [as_input(back).images for back in backs]
+        for images in inputs:  # Of the steps to come.
+            self.assertIsInstance(images, rows.Lazy)
+            self.assertEqual(images.dtype, np.float32)
+            np.testing.assert_array_equal(images[3:5], value.images[3:5])
+        files = sorted(path.name for path in self.path.glob("*array_record*"))
+        self.assertLen(files, 3)
+        for back in backs:
+            self.assertIsInstance(back.images, rows.Lazy)
+            info = back.images.fetch.__self__.dataset_info
+            self.assertEqual(Path(info.data_dir), self.path)  # Where it is in the end.
+            np.testing.assert_array_equal(back.images[[22, 9]], value.images[[22, 9]])
+            np.testing.assert_array_equal(back.images, value.images)
+            np.testing.assert_array_equal(back.labels, value.labels)
+            np.testing.assert_array_equal(back.indices, value.indices)
+        train, _ = data.load((self.path, (np.zeros((2, 6, 5, 3), np.float32), [0, 1])))
+        np.testing.assert_array_equal(train.images, value.images)
 
     @parameterized.parameters(np.uint8, np.float64, np.int32)
     def test_images_of_other_types_are_refused(self, dtype):

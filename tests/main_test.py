@@ -92,6 +92,7 @@ class ExperimentTest(parameterized.TestCase):
         for name in ("versions", "device", "date", "classes"):
             self.assertTrue(saved[name], name)
         self.assertEqual((saved["command"], saved["data"]), ("a command", "digits"))
+        self.assertEqual(saved["settings"]["jax_default_matmul_precision"], "float32")
         self.assertEqual(saved["reported_epsilon"], 0.5)
         config = saved["config"]
         self.assertEqual(config["networks"]["robust"]["attack"]["epsilon"], 0.5)
@@ -268,7 +269,8 @@ class OptionsTest(parameterized.TestCase):
                 elif field.name in ("attack", "recipe", "train") and value is not None:
                     changes[field.name] = short(value)
             if isinstance(settings, Training):
-                changes |= dict(epochs=1, batch_size=8)
+                # One rate for all: trainings that differ by numbers are one program.
+                changes |= dict(epochs=1, batch_size=8, learning_rate=0.1)
             return replace(settings, **changes)
 
         config = replace(

@@ -212,7 +212,7 @@ class ParseTest(parameterized.TestCase):
 
     def test_flags(self):
         found = parse("--plan --quiet --reuse a b --refuse")
-        self.assertEqual(found.flags, (True, True, (Path("a"), Path("b"))))
+        self.assertEqual(found.flags, (True, True, (Path("a"), Path("b")), None))
         self.assertTrue(found.config.work.refuse)
 
     @parameterized.parameters(

@@ -59,6 +59,7 @@ class SettingsTest(parameterized.TestCase):
         _, unsaid = settings.compared(self.results)
         expected = """
             storage: float32
+            precision: float32
             epochs of standard, robust, on_D_R, on_D_NR: 150
             attack.keep_best of robust: False
             recipe.identity_relu of D_R, D_NR, D_rand, D_det: False
@@ -122,6 +123,11 @@ class SettingsTest(parameterized.TestCase):
         (drops,) = OPEN
         self.assertEqual(found, {drops.replace(", on_D_NR, on_D_rand, on_D_det", "")})
 
+    def test_other_networks_and_sets_than_the_papers_are_not_compared(self):
+        self.results["config"] |= {"networks": {}, "sets": []}
+        phrases = settings.compared(self.results)
+        self.assertFalse([p for p in sum(phrases, []) if "standard" in p or "D_R" in p])
+
     def test_on_the_page(self):
         note = paper.setting(results_of(tiny(data="cifar10")))
         for words in (
@@ -131,5 +137,8 @@ class SettingsTest(parameterized.TestCase):
             "recipe.steps of D_R, D_NR: 3 (paper: 1000)",
         ):
             self.assertIn(words, note)
-        self.assertIn("leaves open, and here it is: storage: float32; epochs of", note)
+        self.assertIn(
+            "leaves open, and here it is: storage: float32; precision: float32; epochs",
+            note,
+        )
         self.assertNotIn("is the same here", note)

@@ -5,14 +5,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import helpers
+import jax
 import numpy as np
 from absl.testing import parameterized
 from helpers import TRAINING, tiny, tiny_transfer
 
-from nrf import models
-from nrf.config import Plane, Set, Training
+from nrf import data, devices, models
+from nrf.config import Plane, Set, Training, options
 from nrf.experiments import Match, constructed, main, prepare, transfer
 from nrf.types import Model
 
@@ -59,19 +61,24 @@ class RefusalsTest(parameterized.TestCase):
         self.refused(tiny(networks=networks), "must be in 1 .. 6,.* got 20")
 
     @parameterized.parameters(
-        "evaluation_batch", "synthesis_batch", "feature_batch", "autoattack_batch"
+        *"cifar10 cifar10_fast cifar10_full cifar10_small digits photos photos_full "
+        "planted transfer transfer_small".split()
     )
-    def test_batches_that_devices_cannot_divide(self, name):
-        work = replace(tiny().work, devices=4, **{name: 21})
-        config = tiny(
-            work=work,
-            test_examples=120,
-            features=helpers.FEATURES,
-            autoattack=helpers.AUTOATTACK,
-        )
-        self.refused(config, "21 cannot be divided over 4 devices")
+    def test_configs_start_on_eight_devices(self, name):
+        config = replace(options.load(name), train_examples=None, test_examples=None)
+        module = transfer if "transfer" in name else prepare
+        images = np.zeros((2000, 4, 4, 3), np.float32)
+        labels = np.random.default_rng(0).integers(10, size=2000)
+        eight = mock.Mock(size=8)
+        out = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(mock.patch.object(devices, "make_mesh", return_value=eight))
+        self.enterContext(mock.patch.object(module, "check_network"))
+        second = mock.Mock(side_effect=lambda name, like, **options: like)
+        self.enterContext(mock.patch.object(data, "load_test", second))
+        module.prepare(config, out, 2 * ((images, labels),))
 
-    def test_trainings_that_devices_cannot_divide(self):
+    def test_trainings_that_devices_of_two_processes_cannot_divide(self):
+        self.enterContext(mock.patch.object(jax, "process_count", return_value=2))
         work = replace(tiny().work, devices=4)
         networks = {"standard": replace(TRAINING, batch_size=21)}
         sets = (Set("D_x", invented, (), replace(TRAINING, batch_size=18)),)

@@ -12,7 +12,8 @@ from unittest import mock
 import jax
 from absl.testing import parameterized
 
-from nrf.config import PGD
+from nrf.config import PGD, Training
+from nrf.models import ResNet50
 from nrf.runs import provenance
 from nrf.runs.provenance import describe
 
@@ -33,6 +34,16 @@ class DescribeTest(parameterized.TestCase):
         self.assertEqual(said["attack"]["epsilon"], 0.5)
         self.assertNotIn("source", said["attack"])
         json.dumps(said)
+
+    def test_what_came_later_is_told_where_it_is_used(self):
+        early = describe(ResNet50((0.5,), (0.2,)))
+        self.assertNotIn("stem", early)
+        self.assertEqual(
+            describe(ResNet50((0.5,), (0.2,), stem="imagenet")),
+            {**early, "stem": "imagenet"},
+        )
+        self.assertNotIn("crop", describe(Training(1, 2, 0.1)))
+        self.assertEqual(describe(Training(1, 2, 0.1, crop=0.5))["crop"], 0.5)
 
     def test_functions_have_names_and_what_is_not_ours_its_source(self):
         said = describe(plus)

@@ -5,10 +5,12 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -222,24 +224,38 @@ class RunTest(parameterized.TestCase):
                 "signal.signal(signal.SIGINT, signal.default_int_handler);"
                 "runpy.run_module('nrf', run_name='__main__', alter_sys=True)"
             )
+            command = [
+                sys.executable,
+                "-c",
+                begin,
+                "run",
+                "digits",
+                "--out",
+                out,
+                *TINY,
+            ]
+            endless = ["--robust.epochs", "100000", "--work.checkpoint-minutes", "0"]
+            kept = out / "seed0" / ".robust.scratch" / "checkpoints" / "1"
             with subprocess.Popen(
-                [sys.executable, "-c", begin, "run", "digits", "--out", out, *TINY]
-                + ["--robust.epochs", "100000"],
-                cwd=ROOT,
-                stderr=subprocess.PIPE,
-                text=True,
+                command + endless, cwd=ROOT, stderr=subprocess.PIPE, text=True
             ) as run:
-                for line in run.stderr:
-                    lines.append(line)
-                    if "seed0/standard" in line:
-                        run.send_signal(number)
+                while run.poll() is None and not list(kept.glob("[0-9]*")):
+                    time.sleep(0.05)
+                run.send_signal(number)
+                lines = [*run.stderr]
             self.assertEqual(run.returncode, code, lines)
             self.assertLen(lines, 4, lines)  # A step, its time, nothing, and this:
-            self.assertEqual(
-                lines[-1].partition(" --seeds")[0],
-                f"Stopped; {out} keeps 1 finished step. To go on: "
-                f"python -m nrf run digits --out {out}",
+            said = re.fullmatch(
+                f"Stopped; {out} keeps 1 finished step, and of seed0/robust (\\d+) of "
+                "100000 epochs and (\\d) updates. To go on: "
+                f"python -m nrf run digits --out {out} --seeds .*\n",
+                lines[-1],
             )
+            self.assertIsNotNone(said, lines[-1])
+            epoch, update = map(int, said.groups())
+            newest = max(int(path.name) for path in kept.iterdir())
+            # An epoch's three updates and its end.
+            self.assertEqual(newest, 4 * epoch + update)
 
 
 class RefusalsTest(parameterized.TestCase):

@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import parameterized
 
-from nrf import folders
+from nrf import folders, rows
 from nrf.runs import formats, manifest, provenance, store
 
 ABOUT = {"seed": 0, "match": {"steps": 1000, "step_size": 0.1}, "sizes": [1, 2]}
@@ -326,6 +326,24 @@ class DigestTest(Folders):
         self.assertNotEqual(digests[0], digests[2])
         with self.assertRaisesRegex(ValueError, "no step of a run"):
             manifest.digest(self.out)
+
+    def test_is_the_same_where_images_are_not_in_memory(self):
+        """And the same as ever: what was made before is reused."""
+        bits = np.arange(7 * 37).astype(np.uint8).reshape(7, 37, 1, 1)
+        images, labels = bits / np.float32(255), np.arange(7)
+        half = rows.Cast(images.astype(np.float16), np.float32)
+        with mock.patch.object(rows, "BLOCK", 300):  # Two rows.
+            for one, same in (
+                (rows.Pixels(bits), images),
+                (rows.part(images, labels), images),
+                (half, np.asarray(half)),
+            ):
+                self.assertEqual(manifest.content(one), manifest.content(same))
+            value = rows.Pixels(bits), np.int32(labels), ("a", "b"), 0.5
+            self.assertEqual(
+                manifest.content(value),
+                "cefdc252bf3a2ca8216bd3d36f1fca82e4f1b72a6c310120dd854cb639c7d8ec",
+            )
 
     @parameterized.parameters(
         ({"a": np.zeros(2, np.float32)}, {"a": np.zeros((2, 1), np.float32)}),

@@ -1,12 +1,15 @@
 """The four data sets: what is kept, what is lowered, what is permuted."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from nrf import attacks, devices, losses, models, synthesize
-from nrf.data import Dataset
+from nrf import attacks, devices, losses, models, rows, synthesize
+from nrf.data import Dataset, noise
+from nrf.experiments import recipes
 
 MODEL = models.MLP((0.5,), (0.25,), widths=(16,)).build(3)
 ATTACK = attacks.pgd(
@@ -116,6 +119,22 @@ class RobustifyTest(parameterized.TestCase):
         for a, b in zip(made, expected, strict=True):
             self.assertEqual(a.dtype, b.dtype)
             np.testing.assert_array_equal(a, b)
+
+    def test_noise_starts_are_what_jax_draws_at_once(self):
+        x = np.zeros((13, 7, 5, 3), np.float32)
+        starts = synthesize.matching_starts(key(), x, "noise", copies=3)
+        drawn, _ = jax.random.split(key())
+        grey = 0.5 + jax.random.normal(drawn, (39, 7, 5, 3), jnp.float32) / 20
+        whole = np.clip(np.asarray(grey), 0, 1)
+        np.testing.assert_array_equal(starts, whole)
+        some = np.array([5, 5, 38, 0])
+        np.testing.assert_array_equal(starts[some], whole[some])
+
+    def test_noise_beyond_four_billion_numbers(self):
+        words = jax.random.key_data(key())
+        before = noise._normal(words, np.uint32([0]), np.uint32([2**32 - 4]), 10)
+        after = noise._normal(words, np.uint32([1]), np.uint32([0]), 6)
+        np.testing.assert_array_equal(before[0, 4:], after[0])
 
     def test_starts_refuse_what_robustify_does(self):
         with self.assertRaisesRegex(ValueError, "must be 'image' or 'noise', got 'foo"):
@@ -266,3 +285,13 @@ class RandomPushTest(parameterized.TestCase):
         keys = jax.random.split(key(), len(x))
         pushed = synthesize.random_push(keys, x, jnp.zeros(len(x)))
         np.testing.assert_allclose(pushed, x, atol=1e-6)
+
+
+class NormsTest(parameterized.TestCase):
+    @parameterized.parameters(2, np.inf)
+    def test_norms_of_a_few_images_at_a_time(self, order):
+        a, b = np.random.default_rng(0).uniform(0, 1, (2, 7, 4, 4, 1))
+        expected = np.linalg.norm((a - b).reshape(7, -1), order, axis=1)
+        with mock.patch.object(rows, "BLOCK", 2 * a[0].nbytes):
+            found = recipes.norms(a, rows.Rows(b, np.arange(7)), order)
+        np.testing.assert_array_equal(found, expected)

@@ -4,6 +4,7 @@ import json
 import struct
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import google_crc32c
 import numpy as np
@@ -12,7 +13,9 @@ import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from nrf import data
+from nrf.data import examples
 from nrf.data import tfds as prepared
+from nrf.rows import Decoded
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 3), np.uint8)
 SCALED = COLOURS / np.float32(255)
@@ -114,6 +117,33 @@ class PreparedTest(Prepared):
         images = (COLOURS / 255).astype(dtype)
         write(self.root, tensor(dtype), images)
         self.check(*self.load(), images=images.astype(np.float32))
+
+    @parameterized.parameters(np.uint8, np.float16)
+    def test_large_sets_are_read_when_they_are_asked_for(self, dtype):
+        images = COLOURS if dtype == np.uint8 else (COLOURS / 255).astype(dtype)
+        write(self.root, tensor(dtype), images, shards=3)
+        scaled = SCALED if dtype == np.uint8 else images.astype(np.float32)
+        with mock.patch.object(examples, "LARGE", 30 * images[0].nbytes - 1):
+            train, test = self.load()
+            few, _ = self.load(train_examples=29)
+        self.check(train, test, scaled)
+        for part, lazy in ((train, True), (test, False), (few, False)):
+            base = getattr(part.images, "base", part.images)
+            self.assertEqual(isinstance(base, Decoded), lazy)
+        order = [29, 3, 17]
+        np.testing.assert_array_equal(train.images[order], scaled[order])
+
+    def test_large_sets_with_a_bad_image_say_so_when_it_is_asked_for(self):
+        some = [png(image) for image in COLOURS]
+        some[7], some[8] = b"no image", png(COLOURS[8, :3])
+        write(self.root, compressed((None, None, 3)), some)
+        with mock.patch.object(examples, "LARGE", 0):
+            train, _ = self.load()
+        np.testing.assert_array_equal(train.images[:7], SCALED[:7])
+        with self.assertRaisesRegex(ValueError, "an example of .* be decoded .Unid"):
+            train.images[7]
+        with self.assertRaisesRegex(ValueError, r"sizes, \(6, 5, 3\) and \(3, 5, 3\)"):
+            train.images[8]
 
     def test_validation_is_the_test_set_where_there_is_none(self):
         write(self.root, tensor(np.uint8), COLOURS, splits=("train", "validation"))

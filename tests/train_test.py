@@ -6,7 +6,7 @@ import numpy as np
 import optax
 from absl.testing import parameterized
 
-from nrf import attacks, devices, losses, models, train
+from nrf import attacks, data, devices, losses, models, train
 from nrf.data import Dataset
 
 
@@ -22,7 +22,17 @@ def toy(count=64, seed=0):
 MODEL = models.MLP((0.5,), (0.25,), widths=(6,)).build(2)
 
 
-def train_for(count, *, key=0, mesh=1, model=MODEL, dataset=None, batch_size=16, **kw):
+def train_for(
+    count,
+    *,
+    key=0,
+    mesh=1,
+    model=MODEL,
+    dataset=None,
+    batch_size=16,
+    resident=2**31,
+    **kw,
+):
     dataset = dataset or toy()
     optimizer = optax.sgd(0.1, momentum=0.9, nesterov=True)
     state = train.init(jax.random.key(1), model, optimizer, dataset.images[:1])
@@ -35,6 +45,7 @@ def train_for(count, *, key=0, mesh=1, model=MODEL, dataset=None, batch_size=16,
             count=count,
             batch_size=batch_size,
             mesh=devices.make_mesh(mesh),
+            resident=resident,
         )
     )
 
@@ -134,7 +145,41 @@ class EpochsTest(parameterized.TestCase):
         np.testing.assert_array_equal(weights[0], weights[1])
         self.assertGreater(float(np.abs(weights[0] - weights[2]).max()), 1e-4)
 
-    def test_one_device_and_four_agree(self):
+    def test_a_set_that_does_not_fit_teaches_the_same_bit_for_bit(self):
+        """Of 8 bits or of floats, in memory or not, on the devices or streamed."""
+        bits = np.round(255 * toy().images).astype(np.uint8)
+        loss = losses.cross_entropy(MODEL.apply)
+        attack = attacks.pgd(loss, attacks.linf(0.2), steps=2, step_size=0.1)
+        trained = [
+            train_for(
+                2,
+                mesh=4,
+                dataset=toy()._replace(images=images),
+                resident=resident,
+                attack=attack,
+            )
+            for images, resident in (
+                (bits / np.float32(255), 2**31),
+                (data.Pixels(bits), 2**31),
+                (data.Pixels(bits), 0),
+            )
+        ]
+        for one in trained[1:]:
+            jax.tree.map(np.testing.assert_array_equal, one, trained[0])
+
+    def test_holding_out_copies_no_image(self):
+        bits = np.arange(64 * 16).astype(np.uint8).reshape(64, 4, 4, 1)
+        whole = toy()._replace(images=data.Pixels(bits))
+        parts = train.hold_out(jax.random.key(0), whole, 0.25)
+        self.assertEqual([len(part.labels) for part in parts], [48, 16])
+        for part in parts:
+            self.assertIs(part.images.base.images, bits)
+        images = np.concatenate([part.images for part in parts])
+        order = np.asarray(jax.random.permutation(jax.random.key(0), 64))
+        np.testing.assert_array_equal(images, whole.images[order])
+
+    @parameterized.parameters((16, 4), (6, 3))
+    def test_one_device_and_four_agree(self, batch_size, share):
         model = models.Small((0.5,), (0.25,), widths=(3, 4)).build(2)
         attack = attacks.pgd(
             losses.cross_entropy(model.apply),
@@ -144,8 +189,11 @@ class EpochsTest(parameterized.TestCase):
             random_start=True,
         )
         one, four = (
-            train_for(2, mesh=count, model=model, attack=attack) for count in (1, 4)
+            train_for(2, mesh=n, model=model, attack=attack, batch_size=batch_size)
+            for n in (1, 4)
         )
+        # Those that do not divide a batch are left over.
+        self.assertLen(four[-1][0].step.sharding.device_set, share)
         for a, b in zip(
             jax.tree.leaves(one[-1][0].params),
             jax.tree.leaves(four[-1][0].params),
@@ -174,7 +222,7 @@ class EpochsTest(parameterized.TestCase):
             "got uint8",
         ),
         ("batch", dict(batch_size=65), "whole number in 1 .. 64, .* got 65"),
-        ("devices", dict(batch_size=6, mesh=4), "divided over 4 devices"),
+        ("none", dict(batch_size=0, mesh=4), "whole number in 1 .. 64, .* got 0"),
     )
     def test_refuses(self, options, message):
         with self.assertRaisesRegex(ValueError, message):

@@ -12,7 +12,6 @@ from absl.testing import parameterized
 from helpers import TRAINING, learner, tiny_transfer
 
 from nrf import data, runs
-from nrf.config import Work
 from nrf.experiments import plan, transfer
 from nrf.models import MLP, VGG16, Small
 from nrf.runs import store
@@ -218,6 +217,7 @@ class RefusalsTest(parameterized.TestCase):
         ("twice", dict(learners=(SMALL,) * 3), "different names"),
         ("seeds", dict(seeds=(1, 1)), "seeds must be"),
         ("storage", dict(storage="uint8"), "8 bits would lose"),
+        ("precision", dict(precision="high"), "must be 'float32', .* got 'high'"),
         (
             "source",
             dict(learners=(SMALL, LINEAR, replace(SMALL, name="source"))),
@@ -243,11 +243,6 @@ class RefusalsTest(parameterized.TestCase):
             "training",
             dict(source_training=replace(TRAINING, batch_size=61)),
             "must be in 1 .. 60.* got 61",
-        ),
-        (
-            "evaluation",
-            dict(work=Work(devices=4, evaluation_batch=21)),
-            "divided over 4 devices",
         ),
         ("data", dict(train_examples=5000), "5000"),
     )

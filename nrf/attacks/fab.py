@@ -27,6 +27,10 @@ from nrf.types import Attack, Images, Loss, Params
 
 _OVERSHOOT = 1.05  # η: steps go this much further than to the linear boundary.
 _BACK = 0.9  # β: wrong images are moved towards x, to this share of their distance.
+# Of Newton's method, each of which takes what is missing times the rate at which it is
+# filled to a quarter at most: in the end both are rounding. A loop until nothing is
+# missing would have all devices ask each other in every pass.
+_PASSES = 24
 _BIAS = 0.1  # α_max: how much a step may start from x, rather than from where it is.
 
 # find(params, x, y) -> x_adv [B, H, W, C] and distances [B]
@@ -113,15 +117,14 @@ def _step(gradient, threat, x, carry, _):
     kept = jnp.where(_images(nearer), x_adv, kept)
     distance = jnp.where(nearer, length(threat, x_adv - x), distance)
     here = jnp.where(_images(wrong), x + _BACK * (x_adv - x), x_adv)
+
     # Both at once, from `here` and from x, to the tangent at x_adv.
-    from_both = jnp.concatenate([here, x])
-    tangent = jnp.concatenate([value, value]) + jnp.sum(
-        jnp.concatenate([slope * (here - x_adv), slope * (x - x_adv)]),
-        (1, 2, 3),
-    )
-    slopes = jnp.concatenate([slope, slope])
-    d = cross(threat.norm, from_both, slopes, -tangent)
-    d_here, d_x = jnp.split(_OVERSHOOT * d, 2)
+    def to_tangent(start):
+        tangent = value + jnp.sum(slope * (start - x_adv), (1, 2, 3))
+        return _OVERSHOOT * cross(threat.norm, start, slope, -tangent)
+
+    # Along a new axis: along that of the batch, images would change their devices.
+    d_here, d_x = jax.vmap(to_tangent)(jnp.stack([here, x]))
     near, far = length(threat, d_here), length(threat, d_x)
     bias = _images(jnp.minimum(near / jnp.maximum(near + far, 1e-12), _BIAS))
     to = (1 - bias) * (here + d_here) + bias * (x + d_x)
@@ -160,19 +163,14 @@ def _fill_evenly(weight, room, pace, need):
     pixels takes longer than a network on CPUs.
     """
 
-    def improve(state):
-        t, _ = state
+    def improve(_, t):
         full = room <= t * pace
         missing = need - _sum(jnp.where(full, weight * room, 0))
         rate = _sum(jnp.where(full, 0, weight * pace))
         # Never smaller, or rounding could make it go around in circles.
-        better = jnp.maximum(t, missing / jnp.maximum(rate, _tiny(rate)))
-        return better, better > t
+        return jnp.maximum(t, missing / jnp.maximum(rate, _tiny(rate)))
 
-    zero = jnp.zeros_like(need)
-    t, _ = jax.lax.while_loop(
-        lambda state: jnp.any(state[1]), improve, (zero, zero == 0)
-    )
+    t = jax.lax.fori_loop(0, _PASSES, improve, jnp.zeros_like(need))
     return jnp.minimum(room, t * pace)
 
 

@@ -142,26 +142,28 @@ def restarted(
 ) -> Attack:
     """The attack that runs `climb` `restarts` times, and keeps the best.
 
-    `climb(keys, params, x, y) -> Ranked`; all runs are one batch. Restart r of an
-    example draws from fold_in(its key, r): asking for more restarts keeps the earlier
-    ones.
+    `climb(keys, params, x, y) -> Ranked`; all runs are one batch, those of an example
+    side by side, so that they stay on its device. Restart r of an example draws from
+    fold_in(its key, r): asking for more restarts keeps the earlier ones.
     """
 
     def attack(keys, params, x, y):
         x = batch_images(x, y)
         keys = batch_keys(keys, x)
         if random_start:
-            fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
-            keys = jnp.concatenate([fold(keys, r) for r in range(restarts)])
+            fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+            keys = jax.vmap(fold, in_axes=(0, None))(keys, jnp.arange(restarts))
+            keys = keys.reshape(-1)
         if restarts == 1:
             return jax.lax.stop_gradient(climb(keys, params, x, y).x)
 
         def repeat(a):
-            return jnp.concatenate([a] * restarts)
+            return jnp.repeat(a, restarts, 0)
 
         def run(number):
-            rows = slice(number * len(x), (number + 1) * len(x))
-            return jax.tree.map(lambda a: a[rows], runs)
+            return jax.tree.map(
+                lambda a: a.reshape(len(x), restarts, *a.shape[1:])[:, number], runs
+            )
 
         runs = climb(keys, params, repeat(x), jax.tree.map(repeat, y))
         return jax.lax.stop_gradient(

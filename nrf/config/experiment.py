@@ -8,6 +8,7 @@ from nrf.config.optional import AutoAttack, Closeness, Controls, Student, Tables
 from nrf.config.parts import (
     Evaluation,
     Norm,
+    Precision,
     Training,
     Work,
     check_epsilon,
@@ -16,6 +17,7 @@ from nrf.config.parts import (
     require_counts,
     require_name,
     require_positive,
+    require_precision,
     require_seeds,
     require_storage,
 )
@@ -81,11 +83,16 @@ class Experiment:
     validation: float = 0.0
     data_dir: str | None = None  # TFDS's own folder where it is not given.
     storage: Literal["float32", "float16"] = "float32"  # Of the constructed images.
+    # Of products and convolutions of float32 numbers, as JAX names it. GPUs and TPUs
+    # would take less by themselves; on CPUs all are the same. What a network computes
+    # in bfloat16 stays so.
+    precision: Precision = "float32"
     work: Work = field(default_factory=Work)  # What changes no result.
 
     def __post_init__(self):
         require_seeds(self.seeds)
         require_storage(self.storage)
+        require_precision(self.precision)
         require_builder(self.network)
         require(
             0 <= self.validation < 1,

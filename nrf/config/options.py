@@ -8,6 +8,7 @@ on by any of its fields: `--robust.attack.norm l2`.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,7 +20,9 @@ from nrf.config.files import load, shipped
 
 __all__ = ["Flags", "OptionError", "Parsed", "load", "parse", "shipped"]
 
-_RESERVED = ("help", "out", "plan", "quiet", "reuse", "refuse")
+# Of `nrf.hosts.start`, which has their meaning.
+_HOSTS = ("coordinator", "processes", "process", "patience")
+_RESERVED = ("help", "out", "plan", "quiet", "reuse", "refuse", "distributed", *_HOSTS)
 
 
 class OptionError(ValueError):
@@ -32,6 +35,8 @@ class Flags(NamedTuple):
     plan: bool = False  # Only show the steps, and which of them are done.
     quiet: bool = False  # Show no progress.
     reuse: tuple[Path, ...] = ()  # Other runs, whose equal steps are taken over.
+    # Of a run of several processes, what `nrf.hosts.start` is called with.
+    hosts: Mapping[str, Any] | None = None
 
 
 class Parsed(NamedTuple):
@@ -69,8 +74,21 @@ def parse(config: Any, args: list[str], *, prog: str = "nrf run CONFIG") -> Pars
     except Refused as error:
         shown = {group.place: f"--{_key(group.path)}: " for group in groups}
         raise OptionError(f"{shown.get(error.place, '')}{error}") from error
-    flags = Flags(values["plan"], values["quiet"], tuple(values["reuse"]))
+    reuse, hosts = tuple(values["reuse"]), _hosts(values)
+    flags = Flags(values["plan"], values["quiet"], reuse, hosts)
     return Parsed(config, values["out"], flags)
+
+
+def _hosts(values: Mapping[Any, Any]) -> dict[str, Any] | None:
+    given = {name: values[name] for name in _HOSTS if values[name] is not None}
+    if given and not values["distributed"]:
+        raise OptionError(
+            f"--{next(iter(given))} is of a run of several processes; add "
+            "--distributed."
+        )
+    if values["distributed"] and values["plan"]:
+        raise OptionError("--plan needs one process; leave out --distributed.")
+    return given if values["distributed"] else None
 
 
 def _key(path: tuple[str, ...]) -> str:
@@ -223,6 +241,16 @@ def _flags(entries: list[Field | Group]) -> list[tuple[str, Any, Any]]:
             (),
         ),
     ]
+    text = "Be one of the processes, on one or several hosts, that share this run."
+    flags.append(("distributed", flag, text, False))
+    about: dict[str, tuple[Any, str]] = {
+        "coordinator": (str, "HOST:PORT of process 0; a cluster's scheduler knows it."),
+        "processes": (int, "How many processes there are; also known there."),
+        "process": (int, "Which of them this is, from 0; also known there."),
+        "patience": (float, "Seconds until one that is silent counts as dead: 60."),
+    }
+    for name, (kind, text) in about.items():
+        flags.append((name, kind | None, text, None))
     if any(entry.place == ("work", "refuse") for entry in entries):
         text = "End the run at an accuracy that is not believable: --work.refuse True."
         flags.append(("refuse", flag, text, False))

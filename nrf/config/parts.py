@@ -4,10 +4,11 @@ import math
 import numbers
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 Norm = Literal["l2", "linf"]
+Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 
 
 def require(condition: bool, message: str) -> None:
@@ -76,6 +77,15 @@ def require_storage(storage: str) -> None:
     )
 
 
+def require_precision(precision: str) -> None:
+    require(
+        precision in get_args(Precision),
+        "precision, of products of float32 numbers, must be 'float32', 'tensorfloat32' "
+        f"or 'bfloat16', got {precision!r}; networks in half precision are what "
+        "network.dtype is for.",
+    )
+
+
 def check_epsilon(norm: str, epsilon: float) -> None:
     require(norm in ("l2", "linf"), f"norm must be 'l2' or 'linf', got {norm!r}.")
     if norm == "linf":
@@ -140,6 +150,9 @@ class Training:
     # Brightness, contrast and saturation are changed by up to this part.
     jitter: float = 0.0
     rotation: float = 0.0  # Degrees by which images are turned at most.
+    # The least part of an image that a random crop of it shows, enlarged to the image's
+    # size; 0 for no such crops.
+    crop: float = field(default=0.0, metadata={"later": True}, kw_only=True)
     attack: PGD | None = None  # Adversarial training when given.
     # What the attack climbs and the update descends, made of a Model: see `nrf.losses`.
     # None is cross-entropy for both (Madry et al.).
@@ -173,6 +186,7 @@ class Training:
             0 <= self.rotation <= 180,
             f"rotation must be in [0, 180] degrees, got {self.rotation}.",
         )
+        require(0 <= self.crop <= 1, f"crop must be in [0, 1], got {self.crop}.")
         starts_still = self.attack is not None and not self.attack.random_start
         require(
             not (starts_still and getattr(self.objective, "needs_random_start", False)),
@@ -232,8 +246,19 @@ class Work:
     feature_batch: int = 64  # Of the attacks on features,
     feature_units: int = 16  # of which so many are attacked at once.
     refuse: bool = False  # End the run at the first accuracy that is not believable.
+    # Results inside a step are kept on disk at least so often; 0: after every batch.
+    checkpoint_minutes: float = 5.0
+    # Bytes: sets that are no larger lie on every device while a network is trained, and
+    # larger ones are streamed to them.
+    resident: int = 2**31
 
     def __post_init__(self):
         require_counts(self, "synthesis_batch", "feature_batch", "feature_units")
         # One image alone cannot show whether a network looks at others in its batch.
         require_counts(self, "evaluation_batch", "autoattack_batch", least=2)
+        require_counts(self, "resident", least=0)
+        require(
+            0 <= self.checkpoint_minutes < math.inf,
+            "checkpoint_minutes must be finite and not negative, got "
+            f"{self.checkpoint_minutes}.",
+        )

@@ -5,9 +5,11 @@ from typing import Any
 
 from nrf.config.parts import (
     Evaluation,
+    Precision,
     Training,
     Work,
     require,
+    require_precision,
     require_seeds,
 )
 
@@ -64,10 +66,12 @@ class Theory:
     spectrum: tuple[float, ...] = (0.05, 1.0, 20.0)  # Theorem 3's example.
     problems: int = 5_000  # Random ones on which Theorem 3 is tried.
     seed: int = 0  # Of all samples and networks.
+    precision: Precision = "float32"  # Of products of float32 numbers on GPUs and TPUs.
     work: Work = field(default_factory=Work)  # What changes no result.
 
     def __post_init__(self):
         require_seeds((self.seed,))
+        require_precision(self.precision)
         require(
             len(self.mean) == len(self.variances) == 2,
             "mean and variances must be pairs, for they are drawn, "

@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 from nrf.config.parts import (
     PGD,
+    Precision,
     Training,
     Work,
     require,
     require_name,
+    require_precision,
     require_seeds,
     require_storage,
 )
@@ -46,6 +48,10 @@ class Transfer:
     test_examples: int | None = None  # The first so many; None for all.
     data_dir: str | None = None  # TFDS's own folder where it is not given.
     storage: Literal["float32", "float16"] = "float32"  # Of the attacked images.
+    # Of products and convolutions of float32 numbers, as JAX names it. GPUs and TPUs
+    # would take less by themselves; on CPUs all are the same. What a network computes
+    # in bfloat16 stays so.
+    precision: Precision = "float32"
     work: Work = field(default_factory=Work)  # What changes no result.
 
     def __post_init__(self):
@@ -64,3 +70,4 @@ class Transfer:
             )
         require_seeds(self.seeds)
         require_storage(self.storage)
+        require_precision(self.precision)

@@ -1,12 +1,11 @@
 """Data sets that are arrays already, and the counts and sizes that all sets share."""
 
-import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from nrf import rows
 from nrf.types import Dataset, check_dataset
 
 Names = tuple[str, ...]
@@ -92,36 +91,18 @@ def check_count(examples: int | None, available: int, what: str) -> int:
 def first(dataset: Dataset, examples: int | None, what: str) -> Dataset:
     """The first so many examples, None for all; raises ValueError as `check_count`."""
     count = check_count(examples, len(dataset.labels), what)
-    return Dataset(dataset.images[:count], dataset.labels[:count], dataset.names)
+    images = rows.part(dataset.images, slice(count))
+    return Dataset(images, dataset.labels[:count], dataset.names)
 
 
-def empty_images(shape: tuple[int, ...], what: str) -> np.ndarray:
-    """Space for float32 images of this shape [N, H, W, C].
-
-    Raises:
-      ValueError: if they need more than this machine's memory, in which case the
-        system would end the process without a word.
-    """
-    needed = 4 * math.prod(shape)
-    if needed > (memory := _memory()):
-        count, *size = shape
-        raise ValueError(
-            f"{what} holds {count} images of {' x '.join(map(str, size))}: "
-            f"{needed / 1e9:.1f} GB as float32, and this machine has "
-            f"{memory / 1e9:.1f} GB of memory. Make the images smaller, or ask for "
-            "fewer examples."
-        )
-    return np.empty(shape, np.float32)
-
-
-def _taken(given: Sequence[Any], what: str) -> tuple[np.ndarray, np.ndarray, Names]:
+def _taken(given: Sequence[Any], what: str) -> tuple[Any, np.ndarray, Names]:
     """Images, labels and names; () where the classes have none."""
     if not 2 <= len(given) <= 3:
         raise ValueError(
             f"{what} must be (images, labels) or (images, labels, names), got "
             f"{len(given)} parts."
         )
-    images, labels = np.asarray(given[0]), np.asarray(given[1])
+    images, labels = rows.held(given[0]), np.asarray(given[1])
     names = given[2] if len(given) == 3 else ()
     if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
         raise ValueError(
@@ -157,22 +138,16 @@ def _counted(*labels: np.ndarray) -> Names:
     return tuple(map(str, range(high + 1)))
 
 
-def _dataset(
-    images: np.ndarray, labels: np.ndarray, names: Names, what: str
-) -> Dataset:
+def _dataset(images: Any, labels: np.ndarray, names: Names, what: str) -> Dataset:
     try:
         check_dataset(Dataset(images, labels, names))
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
-    images = images.astype(np.float32, copy=False)
-    return Dataset(images, labels.astype(np.int32, copy=False), names)
+    return Dataset(
+        rows.cast(images, np.float32), labels.astype(np.int32, copy=False), names
+    )
 
 
 def _few(names: Names) -> str:
     shown = ", ".join(names[:10])
     return f"{len(names)} ({shown}{', …' if len(names) > 10 else ''})"
-
-
-def _memory() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

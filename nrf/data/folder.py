@@ -10,8 +10,9 @@ The classes are numbered in the order of their names, as by PyTorch and TFDS. Wi
 set the images are ordered by hashes of their names: classes are mixed, the first so
 many are a fair sample, and every machine reads the same.
 
-Pixels are divided by 255. Where some images have colours the grey ones get three equal
-channels. Nothing is resized, cropped or turned.
+Pixels are kept in 8 bits, and divided by 255 where they are used. Where some images
+have colours the grey ones get three equal channels. Nothing is resized, cropped or
+turned.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nrf import rows
 from nrf.data import arrays
 from nrf.types import Dataset
 
@@ -237,13 +239,14 @@ def _read(
     names: tuple[str, ...],
     what: str,
 ) -> Dataset:
-    images = arrays.empty_images((len(files), *shape), what)
+    images = rows.empty((len(files), *shape), np.uint8, what)
     for image, file in zip(images, files, strict=True):
         image[:] = _pixels(file.path, mode).reshape(shape)
-    images /= 255
     numbers = {name: number for number, name in enumerate(names)}
     return Dataset(
-        images, np.array([numbers[file.name] for file in files], np.int32), names
+        rows.Pixels(images),
+        np.array([numbers[file.name] for file in files], np.int32),
+        names,
     )
 
 

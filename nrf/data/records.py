@@ -3,7 +3,7 @@
 ARRAY_RECORD and TFRECORD are read without TensorFlow; both carry checksums.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,26 @@ def read(info: Any, file_format: str, count: int, what: str) -> Iterator[bytes]:
             f"{what} should have {info.num_examples} examples, and its files "
             f"{_names(files)} hold {number}; prepare the data set again."
         )
+
+
+def fetcher(info: Any) -> Callable[[list[int]], Sequence[bytes]]:
+    """Reads the serialised examples of any rows of a split of ARRAY_RECORD files.
+
+    What it returns raises ValueError for a file that is damaged.
+    """
+    from array_record.python import array_record_data_source
+
+    files = [str(path) for path in info.filepaths]
+    source = array_record_data_source.ArrayRecordDataSource(files)
+
+    def fetch(rows: list[int]) -> Sequence[bytes]:
+        try:
+            return source.__getitems__(rows)
+        except (RuntimeError, ValueError) as error:  # RuntimeError from its C++.
+            names = _names(list(map(Path, files)))
+            raise ValueError(f"{names} cannot be read ({error}): {_AGAIN}") from error
+
+    return fetch
 
 
 def _names(files: list[Path]) -> str:

@@ -5,20 +5,19 @@ with TensorFlow only). TFDS is imported where it is used: other data sets need n
 """
 
 import difflib
-import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nrf.data import arrays, records
+from nrf import rows
+from nrf.data import arrays, examples
 from nrf.types import Dataset
 
-Decoder = Callable[[bytes], tuple[np.ndarray, int]]
 _DESCRIPTION = "dataset_info.json"
 
 
@@ -159,10 +158,12 @@ def _damaged(folder: Path, error: Exception) -> ValueError:
     )
 
 
-def read(builder: Any, split: str, examples: int | None) -> Dataset:
+def read(builder: Any, split: str, count: int | None) -> Dataset:
     """Images [N, H, W, C] float32 in [0, 1], labels [N] int32, names of the classes.
 
-    The first `examples` of the split in its own order, None for all.
+    The first `count` of the split in its own order, None for all. Images of 8 bits
+    are kept so, and become float32 where they are asked for; images of more than
+    `examples.LARGE` bytes are read then.
 
     Raises:
       ValueError: for what is not an image classification data set, or not a readable
@@ -171,21 +172,13 @@ def read(builder: Any, split: str, examples: int | None) -> Dataset:
     what = f"data set {builder.name!r}, split {split!r},"
     info, features = builder.info.splits[split], builder.info.features
     _check_features(features, what)
-    count = arrays.check_count(examples, info.num_examples, what)
-    images, labels = _decoded(
-        records.read(info, builder.info.file_format.value, count, what),
-        _decoder(features),
-        count,
-        f"{what} in {info.filepaths[0].parent}",
-    )
-    if features["image"].np_dtype == np.uint8:
-        images /= 255
-    low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
-        raise ValueError(
-            f"{what} has pixels from {low:g} to {high:g}; floating-point images must "
-            "lie in [0, 1]."
-        )
+    count = arrays.check_count(count, info.num_examples, what)
+    images, labels = examples.read(builder, info, count, what)
+    if images.dtype == np.uint8:
+        images = rows.Pixels(images)
+    else:
+        images = rows.cast(images, np.float32)
+        _check_range(images, what)
     names = tuple(features["label"].names)
     if labels.min() < 0 or labels.max() >= len(names):
         guess = (
@@ -198,6 +191,16 @@ def read(builder: Any, split: str, examples: int | None) -> Dataset:
             f"{len(names) - 1}; {guess}"
         )
     return Dataset(images, labels, names)
+
+
+def _check_range(images: Any, what: str) -> None:
+    ranges = [(float(block.min()), float(block.max())) for block in rows.blocks(images)]
+    low, high = np.min(ranges), np.max(ranges)
+    if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
+        raise ValueError(
+            f"{what} has pixels from {low:g} to {high:g}; floating-point images must "
+            "lie in [0, 1]."
+        )
 
 
 def test_split(name: str, builder: Any, *others: str) -> str:
@@ -238,63 +241,3 @@ def _check_features(features: Any, what: str) -> None:
             f"{what} has images of {dtype}; they must be uint8, or floating point in "
             "[0, 1]."
         )
-
-
-def _decoded(
-    examples: Iterable[bytes], decode: Decoder, count: int, what: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images [N, H, W, C] float32, of 8 bits still up to 255, and labels [N] int32."""
-    images = np.empty((count, 0, 0, 0), np.float32)  # Of the size of the first, below.
-    labels = np.empty(count, np.int32)
-    for number, example in enumerate(examples):
-        try:
-            image, labels[number] = decode(example)
-        except Exception as error:  # Of Pillow, of protocol buffers, of NumPy.
-            raise ValueError(
-                f"example {number} of {what} cannot be decoded ({type(error).__name__}"
-                f": {error}); prepare the data set again."
-            ) from error
-        if number == 0:
-            images = arrays.empty_images((count, *image.shape), what)
-        if image.shape != images.shape[1:]:
-            raise ValueError(
-                f"{what} has images of different sizes, {images.shape[1:]} and "
-                f"{image.shape}; all must have one size."
-            )
-        images[number] = image
-    return images, labels
-
-
-def _decoder(features: Any) -> Decoder:
-    """From a serialised example to its image [H, W, C] and its label."""
-    import PIL.Image
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    # Only what is needed is decoded.
-    image_feature = features["image"]
-    wanted = tfds.features.FeaturesDict(
-        {"image": image_feature, "label": features["label"]}
-    )
-
-    def general(example: bytes) -> tuple[np.ndarray, int]:
-        decoded = wanted.deserialize_example_np(example)
-        return decoded["image"], decoded["label"]
-
-    def compressed(example: bytes) -> tuple[np.ndarray, int]:
-        # A PNG or JPEG and an integer: TFDS's own parser takes 1.5 times as long.
-        parts = tf_example_pb2.Example.FromString(example).features.feature
-        file = io.BytesIO(parts["image"].bytes_list.value[0])
-        with PIL.Image.open(file) as opened:
-            image = np.asarray(opened.convert(mode) if opened.mode != mode else opened)
-        image = image.reshape(*image.shape[:2], -1)
-        if is_float:
-            image = image.view(np.float32)
-        return image, parts["label"].int64_list.value[0]
-
-    # TFDS writes a float as the four bytes of a pixel with transparency.
-    is_float = image_feature.np_dtype == np.float32
-    mode = "RGBA" if is_float else {1: "L", 3: "RGB"}.get(image_feature.shape[-1])
-    if isinstance(image_feature, tfds.features.Image) and mode:
-        return compressed
-    return general

@@ -104,6 +104,7 @@ def predictions(
     batch_size: int,
     mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
+    shards: devices.Shards | None = None,
 ) -> np.ndarray:
     """[N] int32 `answers` to images [N, H, W, C], by `predict` from `make_predict`.
 
@@ -111,7 +112,7 @@ def predictions(
       ValueError: images outside [0, 1].
     """
     check_images(images)
-    mesh = mesh or devices.make_mesh()
+    mesh = devices.own(mesh or devices.make_mesh())
     params = devices.copy(mesh, params)
     return devices.map_examples(
         lambda x: predict(params, x),
@@ -119,6 +120,7 @@ def predictions(
         batch_size=batch_size,
         mesh=mesh,
         tick=tick,
+        shards=shards,
     )
 
 
@@ -132,6 +134,7 @@ def right(
     batch_size: int,
     mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
+    shards: devices.Shards | None = None,
 ) -> np.ndarray:
     """[N] bool: which examples of the data set a test from `make_correct` finds right.
 
@@ -142,6 +145,7 @@ def right(
       batch_size: Changes no result, up to rounding.
       mesh: The devices; all of them by default.
       tick: Called with the number of newly finished examples.
+      shards: What is kept of an interrupted call; see `devices.map_examples`.
 
     Raises:
       ValueError: images outside [0, 1], labels out of range or of another number, or
@@ -151,7 +155,7 @@ def right(
     if correct.attack_at is not None:
         # Built and thrown away: the radius has a value here, and none in a program.
         correct.attack_at(epsilon)
-    mesh = mesh or devices.make_mesh()
+    mesh = devices.own(mesh or devices.make_mesh())
     key, params = devices.copy(mesh, (key, params))
     radius = jnp.float32(epsilon)
     indices = np.arange(len(dataset.labels))
@@ -161,6 +165,7 @@ def right(
         batch_size=batch_size,
         mesh=mesh,
         tick=tick,
+        shards=shards,
     )
 
 

@@ -48,7 +48,7 @@ def make_active(
 
     def changed(params, x):
         inner, readout = params
-        # Restarts of an attack may be one batch, in which x is repeated.
+        # Restarts of an attack may be one batch, in which every image is repeated.
         origin, w, t = (_repeat(a, len(x)) for a in readout)
         output = apply(inner, x)
         s = _along(output.logits - origin, w)
@@ -117,5 +117,5 @@ def _length(z):
 
 
 def _repeat(a, count):
-    """The rows of a, again and again, up to `count` of them."""
-    return jnp.tile(a, (count // len(a), *(1,) * (a.ndim - 1)))
+    """The rows of a, each as often as makes `count` of them."""
+    return jnp.repeat(a, count // len(a), 0)

@@ -141,15 +141,17 @@ def make_attack(attack_at: Callable[[Any], Attack]) -> Callable[..., Images]:
 
 
 def make_twice(apply: Apply) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """twice(params, x, order) -> logits [B, K] of x[order], and whether they vary [B].
+    """twice(params, x, kept) -> logits [B, K], and whether they vary [B].
 
-    They are computed twice, so that noise in the network shows.
+    Of the images x where `kept` [B], and of their negatives elsewhere. The logits are
+    computed twice, so that noise in the network shows.
     """
 
-    def twice(params, x, order):
+    def twice(params, x, kept):
+        x = jnp.where(kept[:, None, None, None], x, 1 - x)
         # Traced twice: noise from a counter in Python differs by trace. Where there is
         # none, the compiler computes it once.
-        first, second = (apply(params, x[order]).logits for _ in range(2))
+        first, second = (apply(params, x).logits for _ in range(2))
         return first, _differ(first, second, _CHANGE)
 
     return twice
@@ -161,20 +163,20 @@ def compare(twice, params, x) -> tuple[jax.Array, jax.Array]:
     `twice` is from `make_twice`, compiled: one program runs four times, so that no
     difference comes from how it was compiled.
     """
-    place = np.arange(len(x))
-    even = place // 2 * 2
-    odd = np.minimum(even + 1, len(x) - 1)
-    z, varies = twice(params, x, place)
-    again, beside_even, beside_odd = (
-        twice(params, x, order)[0] for order in (place, even, odd)
+    # Every other image gets other companions. Negatives, and not images from elsewhere
+    # in the batch, which would have to be sent between devices.
+    is_even = np.arange(len(x)) % 2 == 0
+    every = np.ones_like(is_even)
+    z, varies = twice(params, x, every)
+    again, even_kept, odd_kept = (
+        twice(params, x, kept)[0] for kept in (every, is_even, ~is_even)
     )
-    return _changes(z, varies, again, beside_even, beside_odd, place == even)
+    return _changes(z, varies, again, even_kept, odd_kept, is_even)
 
 
 @jax.jit
-def _changes(z, varies, again, beside_even, beside_odd, is_even):
-    # Images at even places keep them when each even one is there twice.
-    beside = jnp.where(is_even[:, None], beside_even, beside_odd)
+def _changes(z, varies, again, even_kept, odd_kept, is_even):
+    beside = jnp.where(is_even[:, None], even_kept, odd_kept)
     return varies | _differ(z, again, _CHANGE), _differ(z, beside, _MIXTURE)
 
 

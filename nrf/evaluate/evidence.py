@@ -21,6 +21,7 @@ from nrf.evaluate.checks import (
 )
 from nrf.evaluate.findings import Evidence
 from nrf.evaluate.summary import grain, length_of, summary
+from nrf.rows import Rows
 from nrf.types import (
     Apply,
     Attack,
@@ -126,6 +127,7 @@ def gather(
     made: np.ndarray | None = None,
     fooled: np.ndarray | None = None,
     tick: Callable[[int], None] = lambda examples: None,
+    shards: devices.Shards | None = None,
 ) -> Gathered:
     """Runs the attack and all checks on the data set.
 
@@ -138,7 +140,7 @@ def gather(
       checks: From `make_checks`.
       params, dataset, epsilon: Network, data and radius that the accuracy is of.
       batch_size: At least 2: an image needs companions that may influence it.
-      mesh: The devices; all of them by default.
+      mesh, shards: As of `evaluate.right`.
       thorough: Attack what withstood once more: with a radius at which any image can
         become grey, with `more_steps`, and with `other`; and run the active test on
         64 images, or all if there are fewer.
@@ -152,9 +154,9 @@ def gather(
       ValueError: bad images, labels, radius or batch size; arrays of another shape.
     """
     threat = _check(checks, dataset, epsilon, batch_size, made, fooled)
-    mesh = mesh or devices.make_mesh()
+    mesh = devices.own(mesh or devices.make_mesh())
     key, params = devices.copy(mesh, (key, params))
-    on = _On(key, checks, params, dataset, epsilon, batch_size, mesh, tick)
+    on = _On(key, checks, params, dataset, epsilon, batch_size, mesh, tick, shards)
     observed, varied, mixed = on.observe(made)
     withstood = np.asarray(observed.withstood)
     more: dict[str, Any] = {}
@@ -191,6 +193,7 @@ class _On(NamedTuple):
     batch_size: int
     mesh: Mesh
     tick: Callable[[int], None]
+    shards: devices.Shards | None
 
     def observe(self, made: np.ndarray | None) -> tuple[Observed, Any, Any]:
         """All examples, attacked unless `made`; which logits vary, and are mixed."""
@@ -255,7 +258,7 @@ class _On(NamedTuple):
             x_adv = self.perturb(attack, jnp.float32(radius), *batch)
             return self.checks.predict(self.params, x_adv)
 
-        arrays = left, self.dataset.images[left], labels
+        arrays = left, Rows(self.dataset.images, left), labels
         return int(np.sum(self.over(predict, arrays, pack=True) != labels))
 
     def perturb(self, attack: Callable, radius: jax.Array, *batch: Any) -> Images:
@@ -267,7 +270,7 @@ class _On(NamedTuple):
             arrays,
             batch_size=self.batch_size,
             mesh=self.mesh,
-            **{"tick": self.tick, **options},
+            **{"tick": self.tick, "shards": self.shards, **options},
         )
 
 

@@ -99,6 +99,7 @@ def robust_accuracy(
     key: Key | None = None,
     batch_size: int | None = None,
     mesh: Mesh | None = None,
+    shards: devices.Shards | None = None,
     thorough: bool = True,
 ) -> RobustAccuracy:
     """The share of images that a network gets right whatever the attack does.
@@ -119,6 +120,7 @@ def robust_accuracy(
       key: Of all random starts; jax.random.key(0) by default.
       batch_size: Images at once, at least 2; by default 500, or fewer if there are.
       mesh: The devices, from `devices.make_mesh`; all of them by default.
+      shards: What is kept of an interrupted call; see `devices.map_examples`.
       thorough: Attack what withstood once more. After AutoAttack by Auto-PGD with twice
         the steps, and with a radius that no network withstands, and an active test of
         Auto-PGD; after a given attack by Auto-PGD and by Square, so that a weak one is
@@ -136,11 +138,11 @@ def robust_accuracy(
         )
     dataset = _dataset(apply, params, x, y)
     key = jax.random.key(0, impl=KEYS) if key is None else key
-    mesh = mesh or devices.make_mesh()
     on: dict[str, Any] = {
         "epsilon": float(threat.epsilon),
-        "batch_size": _batch_size(batch_size, len(dataset.labels), mesh),
+        "batch_size": _batch_size(batch_size, len(dataset.labels)),
         "mesh": mesh,
+        "shards": shards,
     }
     if attack is None:
         measure = functools.partial(_by_autoattack, apply, _BALLS[threat.norm])
@@ -239,13 +241,12 @@ def _dataset(apply: Apply, params: Params, x: Any, y: Any) -> Dataset:
     return dataset._replace(labels=labels.astype(np.int32))
 
 
-def _batch_size(asked: int | None, total: int, mesh: Mesh) -> int:
+def _batch_size(asked: int | None, total: int) -> int:
     """What is asked for; or as many as there are, up to `_BATCH`."""
     if asked is None:
-        return -(-max(2, min(_BATCH, total)) // mesh.size) * mesh.size
+        return max(2, min(_BATCH, total))
     if asked < 2:  # Refused by `gather` too, but after an hour of attacks.
         raise ValueError(f"batch_size must be at least 2, got {asked}.")
-    devices.check_batch(mesh, asked)
     return asked
 
 

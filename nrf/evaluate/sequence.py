@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 from nrf import devices
 from nrf.attacks import Component, example_keys
 from nrf.evaluate.accuracy import Score, answers, checked
+from nrf.rows import Rows
 from nrf.types import Dataset, Images, Key, Params, check_dataset
 
 
@@ -88,6 +89,7 @@ def run(
     batch_size: int,
     mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
+    shards: devices.Shards | None = None,
 ) -> Result:
     """Attacks every example until it is broken, or no program is left.
 
@@ -114,6 +116,7 @@ def run(
                 batch_size=batch_size,
                 mesh=mesh,
                 tick=tick,
+                shards=shards,
             )
         )
     return collect(dataset, broken)
@@ -130,6 +133,7 @@ def attack(
     batch_size: int,
     mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
+    shards: devices.Shards | None = None,
 ) -> Found:
     """All rounds of one program on the examples at `left` [L]: one step of `run`.
 
@@ -141,7 +145,7 @@ def attack(
     """
     check_dataset(dataset)
     program.component.attack_at(epsilon, 0)
-    mesh = mesh or devices.make_mesh()
+    mesh = devices.own(mesh or devices.make_mesh())
     key, params = devices.copy(mesh, (key, params))
     radius = jnp.float32(epsilon)
     indices, images, total = [left[:0]], [dataset.images[:0]], left.size
@@ -153,11 +157,12 @@ def attack(
         at = key, params, radius, jnp.int32(turn)
         moved, broken = devices.map_examples(
             lambda *batch: program.perturb(*at, *batch),  # noqa: B023
-            (left, dataset.images[left], dataset.labels[left]),
+            (left, Rows(dataset.images, left), dataset.labels[left]),
             batch_size=batch_size,
             mesh=mesh,
             pack=True,
             tick=tick,
+            shards=shards,
         )
         indices.append(left[broken])
         images.append(moved[broken])

@@ -131,6 +131,7 @@ def _component(
         batch_size=env.work.autoattack_batch,
         mesh=env.mesh,
         tick=env.tick,
+        shards=env.shards,
     )._asdict()
 
 
@@ -171,6 +172,7 @@ def _judge(
             batch_size=env.work.autoattack_batch,
             mesh=env.mesh,
             tick=env.tick,
+            shards=env.shards,
             **options,
         )
 

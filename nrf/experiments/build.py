@@ -97,6 +97,7 @@ def trainer(
             flip=settings.flip,
             jitter=settings.jitter,
             rotation=settings.rotation,
+            crop=settings.crop,
         ),
     )
     return chain, train.make_update(step)

@@ -144,6 +144,7 @@ def _pushed(
             x,
             batch_size=env.work.evaluation_batch,
             mesh=env.mesh,
+            shards=env.shards,
         )
     env.tick(len(chosen))
     counts = {
@@ -182,19 +183,20 @@ def _matched(
     chosen = np.asarray(evenly_spaced(images, len(starts)))
     match = matcher(source.model, replace(recipe, steps=steps, decay=True, copies=1))
     away = _away(source.model.apply, recipe.distance or losses.feature_distance)
-    key, params = devices.copy(env.mesh, (key, source.params))
+    mesh = devices.own(env.mesh)
+    key, params = devices.copy(mesh, (key, source.params))
 
     def measure(indices, starts, stored, x):
         _, before, long = match(key, params, indices, starts, x)
         return before, away(params, stored, x), long
 
-    size = min(env.work.synthesis_batch, len(chosen))
     measured = devices.map_examples(
         measure,
         (chosen, starts[chosen], made.images[chosen], D.images[chosen % len(D.labels)]),
-        batch_size=-(-size // env.mesh.size) * env.mesh.size,
-        mesh=env.mesh,
+        batch_size=min(env.work.synthesis_batch, len(chosen)),
+        mesh=mesh,
         tick=env.tick,
+        shards=env.shards,
     )
     summaries = {
         name: {"mean": of.mean(), "median": np.median(of), "largest": of.max()}

@@ -18,7 +18,8 @@ from nrf import attacks, devices, evaluate, losses, synthesize
 from nrf.config import PGD, Experiment, Set
 from nrf.experiments import build, linear
 from nrf.experiments.networks import Row, counted
-from nrf.experiments.recipes import attacked, constructed, pushed
+from nrf.experiments.recipes import attacked, constructed, norms, pushed
+from nrf.rows import part
 from nrf.runs import Constructed, Cost, Env, Made, Steps, costs
 from nrf.types import Dataset, Key, Model, Network
 
@@ -89,6 +90,7 @@ def _confusion(key: Key, network: Network, test: Dataset, *, env: Env) -> Row:
         batch_size=env.work.evaluation_batch,
         mesh=env.mesh,
         tick=env.tick,
+        shards=env.shards,
     )
     counts = np.zeros((test.num_classes,) * 2, int)
     np.add.at(counts, (test.labels, predicted), 1)
@@ -125,6 +127,7 @@ def _asked(key: Key, network: Network, on: Dataset, *, env: Env) -> dict[str, in
         batch_size=env.work.evaluation_batch,
         mesh=env.mesh,
         tick=env.tick,
+        shards=env.shards,
     )._asdict()
 
 
@@ -181,12 +184,9 @@ class RandomPush:
     def __call__(
         self, key: Key, dataset: Dataset, other: Dataset, *, env: Env
     ) -> Constructed:
-        def norms(images: np.ndarray) -> np.ndarray:
-            moved = images - dataset.images
-            return np.linalg.norm(moved.reshape(len(images), -1), axis=1)
-
-        length = jnp.float32(norms(other.images).mean())
-        key = devices.copy(env.mesh, key)
+        length = jnp.float32(norms(other.images, dataset.images).mean())
+        mesh = devices.own(env.mesh)
+        key = devices.copy(mesh, key)
 
         def push(indices, x):
             lengths = jnp.full(len(x), length)
@@ -197,15 +197,16 @@ class RandomPush:
             push,
             (np.arange(len(other.labels)), dataset.images),
             batch_size=env.work.synthesis_batch,
-            mesh=env.mesh,
+            mesh=mesh,
             tick=env.tick,
+            shards=env.shards,
         )
         return constructed(
             dataset,
             images,
             other.labels,
             mean_norm=float(length),
-            mean_norm_noise=norms(images).mean(),
+            mean_norm_noise=norms(images, dataset.images).mean(),
         )
 
 
@@ -231,6 +232,7 @@ class Mistakes:
             batch_size=env.work.evaluation_batch,
             mesh=env.mesh,
             tick=env.tick,
+            shards=env.shards,
         )
         wrong = np.flatnonzero(predicted != dataset.labels)
         if len(wrong) < self.least:
@@ -240,5 +242,5 @@ class Mistakes:
                 "epochs, or the student a smaller batch."
             )
         share = len(wrong) / len(predicted)
-        images, labels = dataset.images[wrong], predicted[wrong]
+        images, labels = part(dataset.images, wrong), predicted[wrong]
         return constructed(dataset, images, labels, wrong, wrong=share)

@@ -92,6 +92,7 @@ def _test(
             epsilon=epsilon,
             batch_size=env.work.evaluation_batch,
             mesh=env.mesh,
+            shards=env.shards,
         )
         for correct in (
             build.correct(model),

@@ -21,6 +21,7 @@ from nrf.experiments import (
 from nrf.experiments.networks import fit, score, trained
 from nrf.experiments.prepare import (
     announce,
+    at_precision,
     check_sources,
     data_name,
     prepare,
@@ -35,6 +36,7 @@ from nrf.runs.steps import given
 Results = dict[str, Any]
 
 
+@at_precision
 def run(
     config: Experiment,
     out: Path | str,

@@ -12,6 +12,8 @@ from nrf.config import Evaluation, Training
 from nrf.config.parts import evenly_spaced
 from nrf.evaluate import Evidence, statistics
 from nrf.experiments import build
+from nrf.experiments.folds import keeping
+from nrf.rows import part
 from nrf.runs import Cost, Env, Made, Steps, Trained, costs
 from nrf.runs.manifest import content
 from nrf.runs.provenance import describe
@@ -50,33 +52,40 @@ def fit(
     dataset, holdout = train.hold_out(key_holdout, dataset, training.holdout)
     optimizer, update = build.trainer(net, training, len(dataset.labels))
     state = train.init(key_init, net, optimizer, jnp.asarray(dataset.images[:1]))
-    history: list[dict[str, Any]] = []
-    best, params = -1.0, None
-    for trained, metrics in train.epochs(
-        key_train,
-        state,
-        update,
-        dataset,
-        count=training.epochs,
-        batch_size=training.batch_size,
-        mesh=env.mesh,
-        tick=env.tick,
-    ):
-        measured = {
-            "epoch": len(history) + 1,
-            "loss": float(metrics.loss),
-            "accuracy": float(metrics.accuracy),
-            "test_accuracy": _accuracy(build.correct(net), trained.params, test, env),
-        }
-        if len(holdout.labels):
-            right = build.holdout_correct(net, training)
-            accuracy = _accuracy(right, trained.params, holdout, env)
-            measured["holdout_accuracy"] = accuracy
-            if accuracy > best:
-                best, params = accuracy, devices.fetch(trained.params)
-        history.append(measured)
-        env.metrics(measured)
-    return Trained(params or devices.fetch(trained.params), history)
+    each = len(dataset.labels) // training.batch_size
+    with keeping(train.Position(0, state, ()), env, training.epochs, each) as keep:
+        env.tick(keep.updates * training.batch_size)
+        for trained, metrics in train.epochs(
+            key_train,
+            keep.now.at,
+            update,
+            dataset,
+            count=training.epochs,
+            batch_size=training.batch_size,
+            mesh=env.mesh,
+            resident=env.work.resident,
+            tick=env.tick,
+            keep=keep,
+        ):
+            measured = {
+                "epoch": keep.now.at.epoch + 1,
+                "loss": float(metrics.loss),
+                "accuracy": float(metrics.accuracy),
+                "test_accuracy": _accuracy(
+                    build.correct(net), trained.params, test, env
+                ),
+            }
+            best, params = keep.now.best, keep.now.params
+            if len(holdout.labels):
+                right = build.holdout_correct(net, training)
+                accuracy = _accuracy(right, trained.params, holdout, env)
+                measured["holdout_accuracy"] = accuracy
+                if accuracy > best:
+                    best, params = accuracy, jax.device_get(trained.params)
+            keep.epoch(measured, best, params)
+            env.metrics(measured)
+    params, at = keep.now.params, keep.now.at
+    return Trained(params or jax.device_get(at.state.params), [*keep.now.history])
 
 
 def _accuracy(
@@ -199,15 +208,15 @@ def _name(network: Made, on: Made) -> str:
 
 def first(dataset: Dataset, count: int) -> Dataset:
     """The first `count` examples."""
-    images, labels = dataset.images[:count], dataset.labels[:count]
-    return Dataset(images, labels, dataset.names)
+    images = part(dataset.images, slice(count))
+    return Dataset(images, dataset.labels[:count], dataset.names)
 
 
 def spaced(dataset: Dataset, count: int) -> Dataset:
     """So many examples, evenly spaced."""
     chosen = evenly_spaced(count, len(dataset.labels))
-    images, labels = dataset.images[chosen], dataset.labels[chosen]
-    return Dataset(images, labels, dataset.names)
+    images = part(dataset.images, chosen)
+    return Dataset(images, dataset.labels[chosen], dataset.names)
 
 
 def counted(right: np.ndarray) -> Row:
@@ -230,6 +239,7 @@ def _clean(key: Key, network: Network, on: Dataset, *, count: int, env: Env) -> 
             batch_size=env.work.evaluation_batch,
             mesh=env.mesh,
             tick=env.tick,
+            shards=env.shards,
         )
     )
 
@@ -264,5 +274,6 @@ def _attacked(
         mesh=env.mesh,
         thorough=thorough,
         tick=env.tick,
+        shards=env.shards,
     )
     return {**counted(withstood), "evidence": evidence.as_dict()}

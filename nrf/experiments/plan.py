@@ -12,12 +12,13 @@ import jax.numpy as jnp
 from nrf import losses
 from nrf.config import Experiment, Theory, Transfer
 from nrf.experiments import build, main, theory, transfer
-from nrf.experiments.prepare import check_folder, prepare
+from nrf.experiments.prepare import at_precision, check_folder, prepare
 from nrf.runs import local
 from nrf.runs.plan import Plan, Planned
 from nrf.types import Dataset, Model, Network
 
 
+@at_precision
 def plan(
     config: Experiment | Transfer | Theory,
     out: Path | str,

@@ -1,9 +1,10 @@
 """What is refused before any work, and the data that a run begins with."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import jax
 
@@ -16,6 +17,19 @@ from nrf.runs.load import RESULTS
 from nrf.runs.plan import Plan
 from nrf.runs.steps import given
 from nrf.types import Dataset
+
+Run = TypeVar("Run", bound=Callable[..., Any])
+
+
+def at_precision(run: Run) -> Run:
+    """`run` of a config, whose `precision` all programs compiled within have."""
+
+    @functools.wraps(run)
+    def precise(config: Any, *args: Any, **options: Any) -> Any:
+        with jax.default_matmul_precision(config.precision):
+            return run(config, *args, **options)
+
+    return cast(Run, precise)
 
 
 def prepare(config: Experiment, out: Path, sets: Any = None) -> dict[str, Made]:
@@ -156,7 +170,7 @@ def announce(steps: Sequence[Steps], walk: Callable[[Steps], Any]) -> None:
 
 def _check(config: Experiment, train_set: Dataset, test_set: Dataset) -> None:
     """Refuses at the start what the last step would refuse after hours."""
-    mesh, work = devices.make_mesh(config.work.devices), config.work
+    mesh = devices.make_mesh(config.work.devices)
     check_network(config.network, train_set)
     for student in config.learners.values():
         check_network(student.network, train_set)
@@ -176,13 +190,8 @@ def _check(config: Experiment, train_set: Dataset, test_set: Dataset) -> None:
         if on in sizes:
             check_training(training, sizes[on], mesh)
         devices.check_batch(mesh, training.batch_size)
-    for batch in (work.evaluation_batch, work.synthesis_batch):
-        devices.check_batch(mesh, batch)
-    if config.autoattack:
-        devices.check_batch(mesh, work.autoattack_batch)
     if config.features:
         usefulness.check(config.features, test_set)
-        devices.check_batch(mesh, work.feature_batch)
     if config.controls and config.controls.plane:
         classes = config.controls.plane.classes
         if max(classes) >= test_set.num_classes:

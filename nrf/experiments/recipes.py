@@ -23,6 +23,7 @@ from nrf import attacks, losses, synthesize
 from nrf.config import PGD
 from nrf.config.parts import require, require_counts, require_positive
 from nrf.experiments import build
+from nrf.rows import Lazy, cast, held, rows_at_once
 from nrf.runs import Constructed, Cost, Env, costs
 from nrf.runs.provenance import describe
 from nrf.types import Dataset, Key, Loss, Model, Network, check_images
@@ -46,7 +47,7 @@ def constructed(
     """
     at = np.arange(len(labels)) if indices is None else np.asarray(indices)
     return Constructed(
-        np.asarray(images, np.float32),
+        cast(held(images), np.float32),
         np.asarray(labels, np.int32),
         dataset.labels[at],
         at,
@@ -86,7 +87,7 @@ class Match:
         examples = self.copies * len(dataset.labels)
         return Cost(examples, examples * self.steps)
 
-    def starts(self, key: Key, dataset: Dataset) -> np.ndarray:
+    def starts(self, key: Key, dataset: Dataset) -> Lazy:
         """[M, H, W, C] where a call with this key starts, for pictures."""
         images, copies = dataset.images, self.copies
         return synthesize.matching_starts(key, images, self.start, copies)
@@ -104,6 +105,7 @@ class Match:
             batch_size=env.work.synthesis_batch,
             mesh=env.mesh,
             tick=env.tick,
+            shards=env.shards,
         )
         return constructed(
             dataset,
@@ -199,15 +201,25 @@ def pushed(
         batch_size=env.work.synthesis_batch,
         mesh=env.mesh,
         tick=env.tick,
+        shards=env.shards,
     )
     order = {"l2": 2, "linf": np.inf}[attack.norm]
-    moved = (made.images - dataset.images).reshape(len(dataset.images), -1)
     return constructed(
         dataset,
         made.images,
         made.labels,
         reached_target=made.reached.mean(),
-        max_norm=np.linalg.norm(moved, order, axis=1).max(),
+        max_norm=norms(made.images, dataset.images, order).max(),
+    )
+
+
+def norms(images: Any, originals: Any, order: float = 2) -> np.ndarray:
+    """[N] how far images are from others, a few of them at a time in memory."""
+    at_once = rows_at_once(images)
+    starts = range(0, len(images), at_once)
+    moved = (images[i : i + at_once] - originals[i : i + at_once] for i in starts)
+    return np.concatenate(
+        [np.linalg.norm(d.reshape(len(d), -1), order, axis=1) for d in moved]
     )
 
 
@@ -246,5 +258,6 @@ def construct(
         "settings": describe(recipe),
     }
     return made._replace(
-        images=made.images.astype(storage), provenance={**said, **made.provenance}
+        images=cast(made.images, storage),
+        provenance={**said, **made.provenance},
     )

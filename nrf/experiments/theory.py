@@ -13,12 +13,13 @@ from typing import Any
 from nrf.config import Theory
 from nrf.experiments import ellipses, theorems
 from nrf.experiments import theory_parts as parts
-from nrf.experiments.prepare import announce, check_folder, seed_steps
+from nrf.experiments.prepare import announce, at_precision, check_folder, seed_steps
 from nrf.runs import Made, Progress, Steps, store
 from nrf.runs.progress import combine
 from nrf.runs.provenance import header
 
 
+@at_precision
 def run(
     config: Theory,
     out: Path | str,

@@ -27,7 +27,13 @@ from nrf.experiments.networks import (
     fit,
     trained,
 )
-from nrf.experiments.prepare import announce, check_folder, data_name, seed_steps
+from nrf.experiments.prepare import (
+    announce,
+    at_precision,
+    check_folder,
+    data_name,
+    seed_steps,
+)
 from nrf.experiments.recipes import construct
 from nrf.runs import Cost, Env, Made, Progress, Steps, costs, store
 from nrf.runs.progress import combine
@@ -36,6 +42,7 @@ from nrf.runs.steps import given, key_for
 from nrf.types import Dataset, Key, Model, Network
 
 
+@at_precision
 def run(
     config: Transfer,
     out: Path | str,
@@ -101,8 +108,6 @@ def prepare(config: Transfer, out: Path, data: Any) -> tuple[Dataset, Dataset]:
         check_training(training, examples, mesh)
     for architecture in dict.fromkeys(architecture for architecture, _, _ in plans):
         check_network(architecture, train_set)
-    devices.check_batch(mesh, config.work.evaluation_batch)
-    devices.check_batch(mesh, config.work.synthesis_batch)
     return train_set, test_set
 
 
@@ -206,16 +211,20 @@ def _attack(
     away, towards = _attackers(source.model, attack)
     ways = {"untargeted": (away, test.labels), "targeted": (towards, targets(test))}
     return {
-        name: synthesize.mislabel(
-            key,
-            push,
-            source.params,
-            test,
-            labels,
-            batch_size=env.work.synthesis_batch,
-            mesh=env.mesh,
-            tick=env.tick,
-        ).images.astype(storage)
+        name: np.asarray(
+            synthesize.mislabel(
+                key,
+                push,
+                source.params,
+                test,
+                labels,
+                batch_size=env.work.synthesis_batch,
+                mesh=env.mesh,
+                tick=env.tick,
+                shards=env.shards,
+            ).images,
+            storage,
+        )
         for key, (name, (push, labels)) in zip(keys, ways.items(), strict=True)
     }
 
@@ -269,4 +278,5 @@ def _is_right(key: Key, network: Network, dataset: Dataset, env: Env) -> np.ndar
         batch_size=env.work.evaluation_batch,
         mesh=env.mesh,
         tick=env.tick,
+        shards=env.shards,
     )

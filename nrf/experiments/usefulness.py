@@ -60,6 +60,7 @@ def _measure(
         "epsilon": settings.epsilon,
         "batch_size": env.work.feature_batch,
         "mesh": env.mesh,
+        "shards": env.shards,
     }
     left = len(chosen.labels) * _units(network, test)
 

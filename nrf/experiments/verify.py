@@ -60,7 +60,8 @@ def certify(
 ) -> Certificate:
     """AutoAttack's robust accuracy of a network, and what it was measured of.
 
-    That of `evaluate.robust_accuracy` with key=key_for(seed, "certificate").
+    That of `evaluate.robust_accuracy` with key=key_for(seed, "certificate"), and with
+    products of float32 numbers as exact as these, whatever the device.
 
     Args:
       network: As there, with `params`; a function needs {} where it has none.
@@ -79,17 +80,19 @@ def certify(
     devices.check_settings()
     key = key_for(seed, "certificate")
     chosen = _chosen(test, len(test.labels) if images is None else images)
-    result = evaluate.robust_accuracy(
-        network,
-        params,
-        chosen.images,
-        chosen.labels,
-        threat,
-        key=key,
-        thorough=thorough,
-        batch_size=batch_size,
-        mesh=mesh,
-    )
+    with jax.default_matmul_precision("float32"):
+        result = evaluate.robust_accuracy(
+            network,
+            params,
+            chosen.images,
+            chosen.labels,
+            threat,
+            key=key,
+            thorough=thorough,
+            batch_size=batch_size,
+            mesh=mesh,
+        )
+        made_by = origin()
     subject = _digests(network, params, chosen)
     return seal(
         {
@@ -104,7 +107,7 @@ def certify(
             },
             **_counts(result),
             "source": {**(source or {}), "available_images": len(test.labels)},
-            **origin(),
+            **made_by,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )

@@ -183,6 +183,7 @@ def attacked_extremes(
     chunk: int,
     mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
+    shards: devices.Shards | None = None,
 ) -> Extremes:
     """The extremes [N, F] of the features numbered `units` [F] that PGD reaches.
 
@@ -199,7 +200,7 @@ def attacked_extremes(
     check_epsilon(epsilon, probe.norm)
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}.")
-    mesh = mesh or devices.make_mesh()
+    mesh = devices.own(mesh or devices.make_mesh())
     key, params = devices.copy(mesh, (key, params))
     indices, radius = np.arange(len(images)), jnp.float32(epsilon)
     parts = []
@@ -213,6 +214,7 @@ def attacked_extremes(
             batch_size=batch_size,
             mesh=mesh,
             tick=tick,
+            shards=shards,
         )
         parts.append([a[:, : len(units) - start] for a in part])
     return Extremes(*(np.concatenate(a, axis=1) for a in zip(*parts, strict=True)))
@@ -225,6 +227,7 @@ def certified_extremes(
     *,
     epsilon: float,
     mesh: Mesh | None = None,
+    shards: devices.Shards | None = None,
 ) -> Extremes:
     """Bounds [N, D] of the extremes of all features; see `nrf.features.certify`.
 
@@ -237,7 +240,7 @@ def certified_extremes(
     check_epsilon(epsilon, probe.norm)
     if probe.bounds is None:
         raise ValueError("this probe was made without a certificate.")
-    mesh = mesh or devices.make_mesh()
+    mesh = devices.own(mesh or devices.make_mesh())
     bounds, params = probe.bounds, devices.copy(mesh, params)
     rows = 1 + images[0].size if probe.certificate == "linear" else 1
     return devices.map_examples(
@@ -245,4 +248,5 @@ def certified_extremes(
         (images,),
         batch_size=mesh.size * max(1, 256 // rows),
         mesh=mesh,
+        shards=shards,
     )

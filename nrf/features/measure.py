@@ -58,6 +58,7 @@ def measure(
     chunk: int,
     mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
+    shards: devices.Shards | None = None,
 ) -> Measured:
     """Usefulness and robust usefulness of every feature for every class.
 
@@ -70,7 +71,7 @@ def measure(
       dataset: D, on whose images features are scaled, correlated and attacked.
       epsilon: Radius of the perturbations; 0 makes gamma equal to rho.
       useful: As of `judge`.
-      batch_size, chunk, mesh, tick: As of `attacked_extremes`.
+      batch_size, chunk, mesh, tick, shards: As of `attacked_extremes`.
 
     Raises:
       ValueError: bad images, labels or epsilon; a class without examples; features
@@ -80,7 +81,7 @@ def measure(
     check_epsilon(epsilon, probe.norm)
     _check_useful(useful)
     y = one_against_rest(dataset.labels, dataset.num_classes)
-    values = _values(probe, params, dataset.images, batch_size, mesh)
+    values = _values(probe, params, dataset.images, batch_size, mesh, shards)
     constant = constant_units(values)
     units = np.setdiff1d(np.arange(values.shape[1]), constant)
     if not len(units):
@@ -88,7 +89,7 @@ def measure(
     values = values[:, units]
 
     usefulness, sign = rho(values, y)
-    shared: Any = {"epsilon": epsilon, "mesh": mesh}
+    shared: Any = {"epsilon": epsilon, "mesh": mesh, "shards": shards}
     many: Any = {"batch_size": batch_size, "chunk": chunk, "tick": tick}
     reached = attacked_extremes(
         key, probe, params, dataset.images, units=units, **many, **shared
@@ -153,6 +154,7 @@ def layer_robustness(
     epsilon: float,
     batch_size: int,
     mesh: Mesh | None = None,
+    shards: devices.Shards | None = None,
 ) -> float:
     """R(f) = E max ‖f(x′) − f(x)‖ / E ‖f(x₁) − f(x₂)‖ of all features f together.
 
@@ -167,16 +169,17 @@ def layer_robustness(
     """
     check_images(images)
     check_epsilon(epsilon, probe.norm)
-    values = _values(probe, params, images, batch_size, mesh)
+    values = _values(probe, params, images, batch_size, mesh, shards)
     if len(constant_units(values)) == values.shape[1]:
         refuse_constant(np.arange(values.shape[1]), values.shape[1])
-    mesh = mesh or devices.make_mesh()
+    mesh = devices.own(mesh or devices.make_mesh())
     key, params = devices.copy(mesh, (key, params))
     moved = devices.map_examples(
         lambda *batch: probe.farthest(key, params, jnp.float32(epsilon), *batch),
         (np.arange(len(images)), images),
         batch_size=batch_size,
         mesh=mesh,
+        shards=shards,
     )
     return float(moved.mean() / _apart(values))
 
@@ -227,11 +230,15 @@ def _check_useful(useful: float) -> None:
         raise ValueError(f"useful must be in 0 .. 1, got {useful}.")
 
 
-def _values(probe, params, images, batch_size, mesh) -> np.ndarray:
-    mesh = mesh or devices.make_mesh()
+def _values(probe, params, images, batch_size, mesh, shards) -> np.ndarray:
+    mesh = devices.own(mesh or devices.make_mesh())
     params = devices.copy(mesh, params)
     return devices.map_examples(
-        lambda x: probe.values(params, x), (images,), batch_size=batch_size, mesh=mesh
+        lambda x: probe.values(params, x),
+        (images,),
+        batch_size=batch_size,
+        mesh=mesh,
+        shards=shards,
     )
 
 

@@ -80,7 +80,7 @@ def dlr(apply: Apply) -> OfLogits:
         difference = _margin(z, y)
         if z.shape[-1] < 3:
             return difference
-        top = jax.lax.top_k(z, 3)[0]
+        top = _largest(z, 3)
         return difference / jnp.maximum(top[:, 0] - top[:, 2], 1e-12)
 
     return OfLogits(outputs(apply), value, _margin)
@@ -98,7 +98,7 @@ def targeted_dlr(apply: Apply) -> OfLogits:
         difference = _pick(z, targets) - _pick(z, labels)
         if z.shape[-1] < 4:
             return difference
-        top = jax.lax.top_k(z, 4)[0]
+        top = _largest(z, 4)
         scale = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
         return difference / jnp.maximum(scale, 1e-12)
 
@@ -235,6 +235,13 @@ def _known(z, y):
 def _pick(z, y):
     """z_y, [B]."""
     return jnp.take_along_axis(z, _known(z, y)[:, None], axis=-1)[:, 0]
+
+
+def _largest(z, count):
+    """[B, count] the largest logits, in their order; NaN is larger than any."""
+    # For `lax.top_k`, each of several devices would compute those of the whole batch.
+    order = jnp.argsort(z, axis=-1, descending=True)
+    return jnp.take_along_axis(z, order[:, :count], axis=-1)
 
 
 def _best_other(z, y):

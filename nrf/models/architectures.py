@@ -111,20 +111,36 @@ class _Deep(Architecture):
 
 
 @dataclass(frozen=True)
-class ResNet18(_Deep):
-    """ResNet-18 in CIFAR form; features [B, 8 * width]."""
+class _ResNet(_Deep):
+    # "cifar": one 3x3 convolution; "imagenet": 7x7 and max-pooling, of stride 2 each.
+    stem: Literal["cifar", "imagenet"] = field(
+        default="cifar", metadata={"later": True}
+    )
 
-    def build(self, num_classes: int) -> Model:
-        return self._model(resnet.ResNet, num_classes, width=self.width)
+    def __post_init__(self):
+        super().__post_init__()
+        if self.stem not in ("cifar", "imagenet"):
+            raise ValueError(f"stem must be 'cifar' or 'imagenet', got {self.stem!r}.")
+
+    def _resnet(self, num_classes: int, **shape) -> Model:
+        shape |= {"width": self.width, "stem": self.stem}
+        return self._model(resnet.ResNet, num_classes, **shape)
 
 
 @dataclass(frozen=True)
-class ResNet50(_Deep):
-    """ResNet-50 in CIFAR form; features [B, 32 * width]."""
+class ResNet18(_ResNet):
+    """ResNet-18 for CIFAR or ImageNet; features [B, 8 * width]."""
 
     def build(self, num_classes: int) -> Model:
-        shape = {"blocks": (3, 4, 6, 3), "bottleneck": True, "width": self.width}
-        return self._model(resnet.ResNet, num_classes, **shape)
+        return self._resnet(num_classes)
+
+
+@dataclass(frozen=True)
+class ResNet50(_ResNet):
+    """ResNet-50 for CIFAR or ImageNet; features [B, 32 * width]."""
+
+    def build(self, num_classes: int) -> Model:
+        return self._resnet(num_classes, blocks=(3, 4, 6, 3), bottleneck=True)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@
 
 XLA's CPU backend has fast forward convolutions and matrix products, and slow gradients
 of convolutions, above all inside loops (https://github.com/jax-ml/jax/issues/12868).
-Here both gradients are made of the two fast operations. Other backends keep their own.
+Here both gradients are made of the two fast operations, where the program is compiled
+for a CPU, wherever it was traced. Other backends keep their own.
 `benchmarks/attack_speed.py` compares whole attacks and training steps with PyTorch's.
 """
 
@@ -32,11 +33,10 @@ def conv(
     precision=None,
     preferred_element_type=None,
 ):
-    """`lax.conv_general_dilated`; without forward-mode derivatives on CPUs."""
+    """`lax.conv_general_dilated`; of plain ones without forward-mode derivatives."""
     dilations = (*(lhs_dilation or ()), *(rhs_dilation or ()))
     if (
-        jax.default_backend() != "cpu"
-        or dimension_numbers != _NHWC
+        dimension_numbers != _NHWC
         or any(dilation != 1 for dilation in dilations)
         or feature_group_count != 1
         or preferred_element_type is not None
@@ -74,9 +74,22 @@ def _forward(x, kernel, strides, pads, precision):
 
 
 def _backward(strides, pads, precision, saved, g):
-    x, kernel = saved
-    dx = _gradient_to_x(x.shape, kernel, g, strides, pads, precision)
-    return dx, _gradient_to_kernel(x, kernel, g, strides, pads, precision)
+    def ours(x, kernel, g):
+        dx = _gradient_to_x(x.shape, kernel, g, strides, pads, precision)
+        return dx, _gradient_to_kernel(x, kernel, g, strides, pads, precision)
+
+    def theirs(x, kernel, g):
+        plain = functools.partial(
+            lax.conv_general_dilated,
+            window_strides=strides,
+            padding=pads,
+            dimension_numbers=_NHWC,
+            precision=precision,
+        )
+        return jax.vjp(plain, x, kernel)[1](g)
+
+    # Not by `jax.default_backend()`: a program may be traced on another machine.
+    return lax.platform_dependent(*saved, g, cpu=ours, default=theirs)
 
 
 _conv.defvjp(_forward, _backward)

@@ -1,7 +1,9 @@
-"""ResNet-18 and ResNet-50 in CIFAR form (https://arxiv.org/abs/1512.03385).
+"""ResNet-18 and ResNet-50, for CIFAR and ImageNet (https://arxiv.org/abs/1512.03385).
 
-The stem is one 3x3 convolution of stride 1 without max-pooling, as in the authors'
-library, so that 32x32 images reach the last stage at 4x4.
+For CIFAR the stem is one 3x3 convolution of stride 1 without max-pooling, as in the
+authors' library, so that 32x32 images reach the last stage at 4x4. For ImageNet it is
+the published one, by which 224x224 images reach it at 7x7. Bottlenecks have their
+stride in the 3x3 convolution, as torchvision's networks do ("v1.5").
 """
 
 from collections.abc import Sequence
@@ -19,16 +21,22 @@ class ResNet(Body):
       bottleneck: 1x1, 3x3, 1x1 convolutions with fourfold output (ResNet-50) instead of
         two 3x3 ones (ResNet-18).
       width: Channels of the first stage, doubled by every later one; 64 as published.
+      stem: "cifar", or "imagenet": a 7x7 convolution and max-pooling, of stride 2 each.
     """
 
     blocks: Sequence[int] = (2, 2, 2, 2)
     bottleneck: bool = False
     width: int = 64
+    stem: str = "cifar"
 
     @nn.compact
     def __call__(self, x, train):
+        imagenet = self.stem == "imagenet"
         x = self.normalise(x)
-        x = nn.relu(self.norm(train)(self.conv(self.width)(x)))
+        x = self.conv(self.width, *((7, 2) if imagenet else (3, 1)))(x)
+        x = nn.relu(self.norm(train)(x))
+        if imagenet:
+            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         for stage, blocks in enumerate(self.blocks):
             for block in range(blocks):
                 last = stage == len(self.blocks) - 1 and block == blocks - 1

@@ -64,6 +64,7 @@ PAPER: Settings = {
     "train_examples": None,
     "test_examples": None,
     "storage": UNSAID,
+    "precision": UNSAID,
     "network": {
         "kind": "ResNet50",
         "width": 64,
@@ -163,7 +164,7 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple, Any
 
 def _place(path: tuple[str, ...]) -> tuple[str, str]:
     """Which network or set a setting is of, if of any, and what it is called."""
-    if path[0] not in ("networks", "sets"):
+    if path[0] not in ("networks", "sets") or len(path) < 3:  # There may be none.
         return "", ".".join(path)
     rest = path[2:]
     # Of a set's network, as of a network on D.

@@ -1,16 +1,15 @@
 """What the steps of a run make, and how it lies on disk.
 
 network    Trained: parameters by Orbax in params/, history.json.
-set        Constructed: a data set for `tfds.builder_from_directory` of its folder.
+set        Constructed: a data set for `tfds.builder_from_directory` of its folder, in
+           several files where it is large. Its images are read when they are asked for.
 arrays     A dict of arrays, each an .npy file.
 json       Numbers and words in value.json.
 """
 
 import contextlib
-import io
 import json
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -18,11 +17,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import jax
 import numpy as np
 
+from nrf.rows import Decoded, blocks, rows_at_once
 from nrf.types import Params, check_labels
 
 T = TypeVar("T")
 
-_FEATURES = ("image", "label", "original_label", "index")
+_COLUMNS = ("label", "original_label", "index")
+_FILE = 1 << 29  # Bytes of images in one file of a constructed set.
 
 
 class Format(NamedTuple, Generic[T]):
@@ -44,7 +45,7 @@ class Trained(NamedTuple):
 class Constructed(NamedTuple):
     """A data set made of another one."""
 
-    images: np.ndarray  # [N, H, W, C] float32 or float16 in [0, 1].
+    images: Any  # [N, H, W, C] float32 or float16 in [0, 1]; an array, or `nrf.rows`.
     labels: np.ndarray  # [N] int32, to be learned.
     original_labels: np.ndarray  # [N] int32, of the images it was made from.
     indices: np.ndarray  # [N] int64, of those images in their data set.
@@ -53,25 +54,35 @@ class Constructed(NamedTuple):
 
 
 def _save_trained(folder: Path, trained: Trained) -> None:
-    import orbax.checkpoint as ocp
-
     _check_tree(trained.params, "params")
     for path, leaf in jax.tree_util.tree_leaves_with_path(trained.params):
         _check_numbers(f"params{jax.tree_util.keystr(path)}", np.asarray(leaf))
     # Arrays of the host carry no devices: they are read on any number of any kind.
     params = jax.tree.map(np.asarray, trained.params)
-    with _quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+    with _quiet_orbax(), _checkpointer() as checkpointer:
         checkpointer.save(folder.absolute() / "params", params)
         checkpointer.wait_until_finished()
     _save_json(folder / "history.json", trained.history)
 
 
 def _load_trained(folder: Path, files: Sequence[str]) -> Trained:
-    import orbax.checkpoint as ocp
-
-    with _quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+    with _quiet_orbax(), _checkpointer() as checkpointer:
         params = checkpointer.restore(folder.absolute() / "params")
     return Trained(params, json.loads((folder / "history.json").read_text()))
+
+
+def _checkpointer() -> Any:
+    """Orbax's, for a process by itself: one alone saves, and each loads when it may."""
+    import orbax.checkpoint as ocp
+
+    here = jax.process_index()
+    return ocp.StandardCheckpointer(
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=here,
+            active_processes={here},
+            barrier_sync_key_prefix=f"process{here}",
+        )
+    )
 
 
 def _check_tree(tree: Any, where: str) -> None:
@@ -102,21 +113,30 @@ def _save_constructed(folder: Path, made: Constructed) -> None:
     import tensorflow_datasets as tfds
 
     _check_constructed(made)
-    tfds.disable_progress_bar()
+    each = made.images[0].nbytes if len(made.images) else 1
     # TFDS's file formats other than this one need TensorFlow, or lose examples
-    # (parquet, in 4.9.10).
-    builder = _builder(made)(data_dir=folder / "tfds", file_format="array_record")
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints a banner.
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-        )
-    for file in Path(builder.data_path).iterdir():
-        file.rename(folder / file.name)
-    shutil.rmtree(folder / "tfds")
+    # (parquet, in 4.9.10). Its other writer holds up to 1 GB of them in memory.
+    writer = tfds.core.SequentialWriter(
+        _description(folder, made),
+        max_examples_per_shard=max(1, _FILE // each),
+        file_format="array_record",
+    )
+    writer.initialize_splits(["train"])
+    columns = np.stack([made.labels, made.original_labels, made.indices], 1)
+    start = 0
+    for block in blocks(made.images):
+        rows = zip(block, columns[start : start + len(block)].tolist(), strict=True)
+        examples = [
+            {"image": image, **dict(zip(_COLUMNS, numbers, strict=True))}
+            for image, numbers in rows
+        ]
+        writer.add_examples({"train": examples})
+        start += len(block)
+    writer.close_all()
 
 
-def _builder(made: Constructed) -> Any:
-    """What makes a TFDS data set of it."""
+def _description(folder: Path, made: Constructed) -> Any:
+    """TFDS's description of the set."""
     import tensorflow_datasets as tfds
 
     features = tfds.features.FeaturesDict(
@@ -132,68 +152,73 @@ def _builder(made: Constructed) -> Any:
             "index": tfds.features.Scalar(np.int64),
         }
     )
-
-    class Builder(
-        tfds.core.GeneratorBasedBuilder,
-        skip_registration=True,  # type: ignore[call-arg]
-    ):
-        """Images constructed to study robust and non-robust features."""
-
-        name = "nrf_constructed"
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            return tfds.core.DatasetInfo(
-                builder=self,
-                description=self.__doc__,
-                features=features,
-                supervised_keys=("image", "label"),
-                disable_shuffling=True,
-                metadata=tfds.core.MetadataDict(made.provenance),
-            )
-
-        def _split_generators(self, dl_manager):
-            return {"train": _examples(made)}
-
-        def _generate_examples(self):  # Abstract in the parent; _examples is ours.
-            raise NotImplementedError
-
-    return Builder
-
-
-def _examples(made: Constructed) -> Iterator[tuple[int, dict[str, Any]]]:
-    columns = made.labels, made.original_labels, made.indices
-    rows = zip(np.asarray(made.images), *columns, strict=True)
-    for number, (image, *integers) in enumerate(rows):
-        values = (image, *map(int, integers))
-        yield number, dict(zip(_FEATURES, values, strict=True))
+    identity = tfds.core.dataset_info.DatasetIdentity(
+        name="nrf_constructed",
+        version=tfds.core.Version("1.0.0"),
+        data_dir=str(folder),
+        module_name=__name__,
+    )
+    return tfds.core.DatasetInfo(
+        builder=identity,
+        description="Images constructed to study robust and non-robust features.",
+        features=features,
+        supervised_keys=("image", "label"),
+        disable_shuffling=True,
+        metadata=tfds.core.MetadataDict(made.provenance),
+    )
 
 
 def _load_constructed(folder: Path, files: Sequence[str]) -> Constructed:
     import tensorflow_datasets as tfds
-    from tensorflow_datasets.proto import tf_example_pb2
 
     builder = tfds.builder_from_directory(folder)
-    source = builder.as_data_source(
-        "train", deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-    )
-    feature = builder.info.features["image"]
-    count = len(source)
-    images = np.empty((count, *feature.shape), feature.np_dtype)
-    integers = np.empty((3, count), np.int64)
-    for start in range(0, count, 1000):
-        rows = range(start, min(start + 1000, count))
-        for row, record in zip(rows, source.__getitems__(rows), strict=True):
-            # As TFDS's own parser does, which takes several times as long.
-            example = tf_example_pb2.Example.FromString(record).features.feature
-            bits = example["image"].bytes_list.value[0]
-            images[row] = np.frombuffer(bits, images.dtype).reshape(feature.shape)
-            for column, name in zip(integers, _FEATURES[1:], strict=True):
+    images = _images(builder)
+    integers = np.empty((3, len(images)), np.int64)
+    at_once = rows_at_once(images)
+    for start in range(0, len(images), at_once):
+        rows = list(range(start, min(start + at_once, len(images))))
+        for row, record in zip(rows, images.fetch(rows), strict=True):
+            example = _parsed(record)
+            for column, name in zip(integers, _COLUMNS, strict=True):
                 column[row] = example[name].int64_list.value[0]
     labels, original_labels = integers[:2].astype(np.int32)
     names = tuple(builder.info.features["label"].names)
     provenance = dict(builder.info.metadata or {})
     return Constructed(images, labels, original_labels, integers[2], names, provenance)
+
+
+def _images(builder: Any) -> Decoded:
+    """The images of a set that TFDS describes."""
+    import tensorflow_datasets as tfds
+
+    source = builder.as_data_source(
+        "train", deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+    feature = builder.info.features["image"]
+
+    def decode(record: bytes) -> np.ndarray:
+        bits = _parsed(record)["image"].bytes_list.value[0]
+        return np.frombuffer(bits, feature.np_dtype).reshape(feature.shape)
+
+    shape = len(source), *feature.shape
+    # They were looked at when they were saved.
+    return Decoded(source.__getitems__, decode, shape, feature.np_dtype, within=True)
+
+
+def _parsed(record: bytes) -> Any:
+    """What TFDS's own parser takes several times as long for."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    return tf_example_pb2.Example.FromString(record).features.feature
+
+
+def moved(value: Any, folder: Path) -> Any:
+    """A value that was loaded from a folder which has become `folder` since."""
+    if isinstance(value, Constructed):
+        import tensorflow_datasets as tfds
+
+        return value._replace(images=_images(tfds.builder_from_directory(folder)))
+    return value
 
 
 def _check_constructed(made: Constructed) -> None:
@@ -204,7 +229,8 @@ def _check_constructed(made: Constructed) -> None:
             f"{images.dtype} {tuple(images.shape)}; 8-bit images would lose what was "
             "constructed."
         )
-    low, high = images.min(initial=0), images.max(initial=0)
+    ranges = [(block.min(initial=0), block.max(initial=0)) for block in blocks(images)]
+    low, high = np.min(ranges, initial=0), np.max(ranges, initial=0)
     if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
         raise ValueError(
             f"constructed images must lie in [0, 1], got pixels from {low:g} to "

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from nrf.rows import Lazy, blocks
+
 FILE = "manifest.json"
 
 
@@ -27,16 +29,23 @@ def content(value: Any) -> str:
             return [describe(inner) for inner in part]
         if isinstance(part, np.generic):
             return part.item()
-        if isinstance(part, np.ndarray | jax.Array):
-            array = np.ascontiguousarray(part)
-            if np.issubdtype(array.dtype, np.integer):  # Their width means nothing.
-                array = array.astype(np.int64)
-            bits = hashlib.sha256(array.view(np.uint8).data).hexdigest()
-            return f"{array.dtype}{list(np.shape(part))} {bits}"
+        if isinstance(part, np.ndarray | jax.Array | Lazy):
+            return _bits(part)
         return part
 
     text = json.dumps(describe(value), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _bits(array: np.ndarray | jax.Array | Lazy) -> str:
+    """Type, shape and SHA-256 of an array, the same whether it is in memory or not."""
+    # The width of integers means nothing.
+    wide = np.int64 if np.issubdtype(array.dtype, np.integer) else array.dtype
+    digest = hashlib.sha256()
+    for block in blocks(array):
+        block = np.ascontiguousarray(block, wide)
+        digest.update(block.view(np.uint8).data)
+    return f"{np.dtype(wide)}{list(np.shape(array))} {digest.hexdigest()}"
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -37,7 +37,9 @@ def describe(setting: Any) -> Any:
 
     Dataclasses have their fields and their "kind", functions their name and what they
     captured. What lies outside of this package has a digest of its source too: an
-    edited recipe is another one. What it calls in turn is not looked at.
+    edited recipe is another one. What it calls in turn is not looked at. A field with
+    "later" in its metadata is told where it is not at its default: what was made before
+    there was such a field is what is asked for today.
 
     Raises:
       ValueError: it is none of these.
@@ -52,6 +54,10 @@ def describe(setting: Any) -> Any:
         fields = {
             field.name: describe(getattr(setting, field.name))
             for field in dataclasses.fields(setting)
+            if not (
+                field.metadata.get("later")
+                and getattr(setting, field.name) == field.default
+            )
         }
         return {**_named("kind", type(setting)), **fields}
     if isinstance(setting, functools.partial):

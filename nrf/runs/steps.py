@@ -7,13 +7,17 @@ calls `fit(key, D, test, network=..., training=..., env=env)` the first time, an
 its value ever after. The manifest is taken from the call: the function's name, the
 digests of the inputs, the settings. `env` changes no result and is no part of it. The
 key comes from the seed and the step's name, so that adding a step moves no other.
+
+Where a run is several processes, all make every step together; the first one decides
+whether it is there, saves it, and the others load it from the folder that they share.
 """
 
+import contextlib
 import json
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +25,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from nrf import devices
+from nrf import devices, folders, hosts, rows
 from nrf.config import Work
 from nrf.config.parts import require_seeds
 from nrf.runs import manifest, store
+from nrf.runs.checkpoints import Checkpoints
 from nrf.runs.formats import Constructed
 from nrf.runs.progress import Progress
 from nrf.runs.provenance import describe
+from nrf.runs.shards import Shards
 from nrf.runs.summary import summary
 from nrf.types import KEYS, Dataset, Key
 
@@ -60,6 +66,8 @@ class Env(NamedTuple):
     # A folder of the step's own, which outlives a killed process and belongs to one
     # manifest; it is removed when the step is complete.
     scratch: Path | None = None
+    checkpoints: Checkpoints | None = None  # What is kept there of trainings,
+    shards: Shards | None = None  # and of maps over examples.
     # What constructed sets tell their readers beside their settings.
     origin: Mapping[str, Any] = {}
 
@@ -148,25 +156,50 @@ class Steps:
           OSError: it cannot be written.
         """
         about = self._about(name, f, inputs, draws, settings)
-        path, label = self.folder / name, self._label(name)
-        others = [folder / name for folder in self.reuse]
-        if path.exists() or store.copy_one(path, about, others):
+        path, others = self.folder / name, [folder / name for folder in self.reuse]
+        # Process 0 decides for all: others may see its files a moment later.
+        if hosts.together(lambda: path.exists() or store.copy_one(path, about, others)):
+            hosts.see(path)
             value = store.load(path, about)
-            self.env.progress.skip(label)
+            self.env.progress.skip(self._label(name))
+            self._remove(self._scratch(name))
         else:
             store.check_writable(self.folder)
-            start = time.time()
-            values = [as_input(one.value) for one in inputs]
-            cost = cost_of(f, values, settings)
-            self.env.progress.begin(label, cost.examples if cost else None)
-            env = self._env(name, about)
-            value = f(key_for(self.seed, draws or name), *values, env=env, **settings)
-            seconds = round(time.time() - start, 3)
-            value = store.save(path, value, about, seconds=seconds)
-            self.env.progress.end(label, seconds, summary(value))
-        shutil.rmtree(self._scratch(name), ignore_errors=True)
+            with self._kept(name, about) as env:
+                key = key_for(self.seed, draws or name)
+                value = self._make(path, f, key, inputs, settings, env, about)
         self.made[name] = Made(name, value, manifest.digest(path))
         return self.made[name]
+
+    def _make(
+        self,
+        path: Path,
+        f: Any,
+        key: Key,
+        inputs: Sequence[Made],
+        settings: dict[str, Any],
+        env: Env,
+        about: dict[str, Any],
+    ) -> Any:
+        """The value, made by all processes and saved by the first one."""
+        start = time.time()
+        values = [as_input(one.value) for one in inputs]
+        cost = cost_of(f, values, settings)
+        env.progress.begin(env.step, cost.examples if cost else None)
+        with env.shards or contextlib.nullcontext():
+            value = f(key, *values, env=env, **settings)
+        seconds = round(time.time() - start, 3)
+        # Nobody needs the scratch folder any more.
+        hosts.barrier(env.step)
+        saved: list[Any] = []
+        hosts.together(
+            lambda: saved.append(store.save(path, value, about, seconds=seconds))
+        )
+        if not saved:
+            hosts.see(path)
+            saved.append(store.load(path, about))
+        env.progress.end(env.step, seconds, summary(saved[0]))
+        return saved[0]
 
     def seconds(self) -> dict[str, float]:
         """What each step took, by "seed0/name"."""
@@ -206,16 +239,26 @@ class Steps:
     def _scratch(self, name: str) -> Path:
         return self.folder / f".{name}.scratch"
 
-    def _env(self, name: str, about: dict[str, Any]) -> Env:
+    def _remove(self, scratch: Path) -> None:
+        if hosts.first():
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _kept(self, name: str, about: dict[str, Any]) -> Iterator[Env]:
         """The environment while the step is made, with its scratch folder."""
-        scratch, wanted = self._scratch(name), json.dumps(about)
-        owner = scratch / "about"
-        if not (owner.is_file() and owner.read_text() == wanted):
-            shutil.rmtree(scratch, ignore_errors=True)  # Of another manifest.
-            scratch.mkdir(parents=True)
-            owner.write_text(wanted)
-        inputs = tuple(about["inputs"])
-        return self.env._replace(step=self._label(name), inputs=inputs, scratch=scratch)
+        with contextlib.ExitStack() as stack:
+            folder = folders.kept(self._scratch(name), json.dumps(about))
+            scratch = Path(hosts.together(lambda: str(stack.enter_context(folder))))
+            hosts.see(scratch)
+            minutes = self.env.work.checkpoint_minutes
+            yield self.env._replace(
+                step=self._label(name),
+                inputs=tuple(about["inputs"]),
+                scratch=scratch,
+                shards=Shards(scratch / "shards", minutes),
+                checkpoints=Checkpoints(scratch / "checkpoints", minutes),
+            )
+            self._remove(scratch)
 
 
 def cost_of(f: Any, values: Sequence[Any], settings: Mapping[str, Any]) -> Cost | None:
@@ -227,5 +270,5 @@ def cost_of(f: Any, values: Sequence[Any], settings: Mapping[str, Any]) -> Cost 
 def as_input(value: Any) -> Any:
     """A constructed set is a data set for whoever comes after."""
     if isinstance(value, Constructed):
-        return Dataset(value.images.astype(np.float32), value.labels, value.names)
+        return Dataset(rows.cast(value.images, np.float32), value.labels, value.names)
     return value

@@ -8,6 +8,7 @@ folder that is about something else is refused, never reused or overwritten. How
 lies on disk follows from its type: see `nrf.runs.formats`.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -15,12 +16,12 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nrf import folders
+from nrf import folders, hosts
 from nrf.runs import formats, manifest
 from nrf.runs.provenance import origin
 
@@ -56,7 +57,8 @@ def save(
     check_writable(path.parent)
     said = about or {"by": "nrf.runs.save"}
     try:
-        return _appear(path, lambda folder: _write(folder, value, said, seconds))
+        written = _appear(path, lambda folder: _write(folder, value, said, seconds))
+        return formats.moved(written, path)
     except ValueError as error:
         raise ValueError(f"{path} can not be saved: {error}") from error
     except OSError:
@@ -105,17 +107,24 @@ def _write(folder: Path, value: Any, about: dict[str, Any], seconds: float) -> A
 
 def _appear(path: Path, write_into: Callable[[Path], Any]) -> Any:
     """What `write_into(temporary)` returns; the temporary folder becomes `path`."""
-    try:
+    with in_words(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with folders.temporary(path) as temporary:
             written = write_into(temporary)
             for folder, _, files in os.walk(temporary):
                 for name in files:
                     _sync(Path(folder, name))
-                _sync_folder(Path(folder))
+                sync_folder(Path(folder))
             temporary.rename(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return written
+
+
+@contextlib.contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    """Errors of a disk that takes nothing more are OSErrors that name `path`."""
+    try:
+        yield
     except Exception as error:
         # Orbax and TFDS raise errors of their own, with the system's words in them.
         words = [text for text in map(os.strerror, _NO_SPACE) if text in str(error)]
@@ -146,7 +155,12 @@ def load(path: Path, about: dict[str, Any] | None = None) -> Any:
 
 
 def write(path: Path, data: bytes) -> Path:
-    """Writes a file whole or not at all; raises OSError where it cannot."""
+    """Writes a file whole or not at all; raises OSError where it cannot.
+
+    Where a run is several processes, the first one alone does.
+    """
+    if not hosts.first():
+        return path
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         partial.write_bytes(data)
@@ -185,7 +199,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """As `_sync`, where the file system can: some network mounts cannot."""
     try:
         _sync(path)
