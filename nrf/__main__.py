@@ -10,24 +10,19 @@
 `python -m nrf` and the files in scripts/ are other doors to the same functions.
 """
 
-import collections
-import contextlib
 import io
-import os
 import shlex
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Annotated, Any
 
 import tyro
 
 import nrf
-from nrf import hosts
+from nrf import hosts, stops
 from nrf.config import Experiment, Theory, Transfer, Verify, options
 
 # JAX starts, and other modules are imported, when options are known to be right.
@@ -36,16 +31,6 @@ _USAGE = """usage: {begin} CONFIG --out DIR [options]
 
 CONFIG is a file, or the name of one that comes with nrf: {configs}.
 `{begin} CONFIG --help` lists its options: every field of the config is one."""
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: as Ctrl-C, with another exit code."""
-
-
-_SIGNALS: dict[int, type[KeyboardInterrupt]] = {
-    signal.SIGINT: KeyboardInterrupt,
-    signal.SIGTERM: _Terminated,
-}
 
 
 def main(args: Sequence[str] | None = None, *, script: str = "") -> int:
@@ -123,13 +108,15 @@ def _run(args: list[str], begin: list[str]) -> int:
             raise options.OptionError(f"--reuse: there is no folder {folder}.")
     command = shlex.join([*begin, *args])
     try:
-        with _terminable():
+        with stops.terminable():
             return _show_plan(parsed) if parsed.flags.plan else _make(parsed, command)
     except OSError as error:
         raise OSError(in_words(error, parsed.out)) from error
     except KeyboardInterrupt as stop:
-        code = 143 if isinstance(stop, _Terminated) else 130
-        return _stopped(parsed.out, command, code, getattr(stop, "__notes__", []))
+        code = 143 if isinstance(stop, stops.Terminated) else 130
+        kept = ", and ".join([*stops.kept(parsed.out), *getattr(stop, "__notes__", [])])
+        words = f"\nStopped; {parsed.out} keeps {kept}. To go on: {command}"
+        return _fail(words, code)
 
 
 def _make(parsed: options.Parsed, command: str) -> int:
@@ -208,62 +195,6 @@ def duration(seconds: float | None) -> str:
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
-
-
-def _stopped(out: Path, command: str, code: int, inside: Sequence[str]) -> int:
-    """Says what is kept: finished steps, and what is `inside` of the one under way."""
-    steps = len(list(out.glob("**/manifest.json")))
-    finished = "1 finished step" if steps == 1 else f"{steps} finished steps"
-    results: collections.Counter[str] = collections.Counter()
-    for shard in out.glob("**/.*.scratch/shards/*.shard"):
-        scratch = shard.parent.parent
-        first, last = map(int, shard.name.split("-")[1:3])
-        step = scratch.name[1:].removesuffix(".scratch")
-        results[f"{scratch.parent.name}/{step}"] += last - first
-    maps = [f"of {step} {count:,} results" for step, count in results.items()]
-    kept = ", and ".join([finished, *inside, *maps])
-    return _fail(f"\nStopped; {out} keeps {kept}. To go on: {command}", code)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end what is inside in order, so that files are put right.
-
-    A second Ctrl-C ends the process at once, as a kill does; a second SIGTERM waits.
-    """
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    hook = sys.unraisablehook
-    raised: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if not raised:
-            raised.append(number)
-            raise _SIGNALS[number]
-        # What is inside is saving already, and whoever presses Ctrl-C again knows.
-        if number == signal.SIGINT:
-            os.write(2, b"\nStopped at once.\n")
-            os._exit(130)
-
-    def unraisable(lost: Any) -> None:
-        # Out of a finaliser or a callback of the garbage collector, where JAX has one,
-        # nothing is raised: Python prints it and goes on.
-        if not isinstance(lost.exc_value, KeyboardInterrupt):
-            return hook(lost)
-        raised.clear()
-        terminated = isinstance(lost.exc_value, _Terminated)
-        number = signal.SIGTERM if terminated else signal.SIGINT
-        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
-
-    try:
-        sys.unraisablehook = unraisable
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:  # As in the background of a shell.
-                signal.signal(number, stop)
-        yield
-    finally:
-        sys.unraisablehook = hook
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _report(args: list[str], begin: list[str]) -> int:
