@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ class Body(nn.Module):
     num_classes: int
     mean: Sequence[float]
     std: Sequence[float]
-    dtype: jnp.dtype = jnp.float32
+    dtype: Any = jnp.float32
     identity_relu: bool = False
 
     def normalise(self, x):

@@ -30,7 +30,7 @@ def interval(
     # L is lower: its first row is (first, 0), its second (both, second).
     first = np.sqrt(u @ u)
     both = u @ v / first
-    second = np.sqrt(max(0.0, v @ v - both**2))
+    second = np.sqrt(max(0.0, float(v @ v - both**2)))
     a = np.sqrt(generator.chisquare(n - 1, _DRAWN))
     b = np.sqrt(generator.chisquare(n - 2, _DRAWN))
     below = generator.normal(size=_DRAWN)
