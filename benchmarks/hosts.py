@@ -91,7 +91,10 @@ def compared(
         out = folder / f"{study}_{layout}"
         if not any(out.glob("*.json")):
             ended = together.launch(
-                line(folder, study, out), processes=processes, devices=devices
+                line(folder, study, out),
+                processes=processes,
+                devices=devices,
+                timeout=3600,
             )
             for done in ended:
                 assert done.code == 0, done.err
@@ -156,6 +159,7 @@ def stopped(folder: pathlib.Path, number: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--studies", nargs="+", default=list(STUDIES), choices=STUDIES)
     parser.add_argument("--layouts", nargs="+", default=LAYOUTS)
     parser.add_argument("--stops", type=int, default=4)
     asked = parser.parse_args()
@@ -163,7 +167,7 @@ def main() -> None:
     results = {
         **provenance.origin(),
         "studies": {
-            study: compared(asked.out, study, asked.layouts) for study in STUDIES
+            study: compared(asked.out, study, asked.layouts) for study in asked.studies
         },
         "patience": PATIENCE,
         "stops": [stopped(asked.out, number) for number in range(asked.stops)],
