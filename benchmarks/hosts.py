@@ -1,6 +1,6 @@
 """Runs of several processes find what one process finds, and go on after a death.
 
-    PYTHONPATH=tests python benchmarks/hosts.py --out /tmp/hosts --stops 4
+    PYTHONPATH=tests python benchmarks/hosts.py --out runs/hosts --stops 4
 
 The digits' experiment with everything in it (features, AutoAttack, controls, students,
 closeness) and the study of transferability, of networks of a few units: by one process

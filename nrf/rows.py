@@ -255,6 +255,12 @@ def blocks(images: Any) -> Iterator[np.ndarray]:
         yield images[start : start + count]
 
 
+def ends(images: Any) -> tuple[float, float]:
+    """The smallest and the largest value: NaN beside a NaN, and 0 of no values."""
+    pairs = [(b.min(), b.max()) for b in blocks(images) if b.size] or [(0, 0)]
+    return float(np.min(pairs)), float(np.max(pairs))
+
+
 def rows_at_once(images: Any) -> int:
     """How many rows have about `BLOCK` bytes; one, where that has more."""
     each = math.prod(images.shape[1:]) * np.dtype(images.dtype).itemsize

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nrf.rows import Lazy, blocks
+from nrf.rows import Lazy, ends
 
 KEYS = "threefry2x32"  # The kind of all keys, whatever JAX's default is.
 Key = jax.Array  # A typed key from `jax.random.key`; its receiver consumes it.
@@ -169,8 +169,7 @@ def check_images(x: Any) -> None:
     if is_traced(x) or not x.size or getattr(x, "within", False):
         return
     # NumPy, because jnp would trace even known values inside of `jax.jit`.
-    ranges = [(float(block.min()), float(block.max())) for block in blocks(x)]
-    low, high = float(np.min(ranges)), float(np.max(ranges))
+    low, high = ends(x)
     if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
         raise ValueError(
             f"images must lie in [0, 1], got values from {low:g} to {high:g}; "

@@ -37,9 +37,9 @@ class HomeTest(parameterized.TestCase):
         self.without_home()
         devices.cache_programs()
         self.assertEmpty(self.updates)
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = "/tmp/programs"
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = "/srv/programs"
         devices.cache_programs()
-        self.assertEqual(self.updates["jax_compilation_cache_dir"], "/tmp/programs")
+        self.assertEqual(self.updates["jax_compilation_cache_dir"], "/srv/programs")
 
     def test_without_a_home_data_sets_are_asked_for_in_words(self):
         self.without_home()

@@ -141,3 +141,19 @@ class RowsTest(parameterized.TestCase):
         stored = rows.Stored(self.path, (10**12, 6, 5, 3), np.uint8)
         with self.assertRaisesRegex(ValueError, "1000000000000 images of 6 x 5 x 3"):
             np.asarray(rows.Pixels(stored))
+
+
+class EndsTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ([3.0, 1.0, 2.0], (1.0, 3.0)), ([-1.0], (-1.0, -1.0)), ([], (0.0, 0.0))
+    )
+    def test_smallest_and_largest(self, values, expected):
+        self.assertEqual(rows.ends(np.array(values)), expected)
+
+    def test_over_blocks_and_beside_nan(self):
+        images = rows.Rows(PIXELS, ORDER)
+        with mock.patch.object(rows, "BLOCK", 1):
+            self.assertEqual(rows.ends(images), (PIXELS.min(), PIXELS.max()))
+            bad = PIXELS.copy()
+            bad[ORDER[2]] = np.nan
+            self.assertTrue(np.isnan(rows.ends(rows.Rows(bad, ORDER))).all())

@@ -194,8 +194,7 @@ def read(builder: Any, split: str, count: int | None) -> Dataset:
 
 
 def _check_range(images: Any, what: str) -> None:
-    ranges = [(float(block.min()), float(block.max())) for block in rows.blocks(images)]
-    low, high = np.min(ranges), np.max(ranges)
+    low, high = rows.ends(images)
     if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
         raise ValueError(
             f"{what} has pixels from {low:g} to {high:g}; floating-point images must "

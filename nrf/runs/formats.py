@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from nrf.rows import Decoded, blocks, rows_at_once
+from nrf.rows import Decoded, blocks, ends, rows_at_once
 from nrf.types import Params, check_labels
 
 T = TypeVar("T")
@@ -229,8 +229,7 @@ def _check_constructed(made: Constructed) -> None:
             f"{images.dtype} {tuple(images.shape)}; 8-bit images would lose what was "
             "constructed."
         )
-    ranges = [(block.min(initial=0), block.max(initial=0)) for block in blocks(images)]
-    low, high = np.min(ranges, initial=0), np.max(ranges, initial=0)
+    low, high = ends(images)
     if not (low >= 0 and high <= 1):  # Written so that NaN fails too.
         raise ValueError(
             f"constructed images must lie in [0, 1], got pixels from {low:g} to "
