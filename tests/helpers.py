@@ -25,7 +25,7 @@ from nrf.config import (
     Transfer,
     Work,
 )
-from nrf.experiments import Match, Mislabel
+from nrf.experiments import Match, Mislabel, main
 from nrf.experiments.controls import Isolate, Mistakes, RandomPush
 from nrf.models import MLP, Linear, ResNet18, Small
 from nrf.runs import Progress
@@ -190,6 +190,15 @@ class Recorder(Progress):
 
     def skip(self, step):
         self.skipped.append(step)
+
+
+def check_again(test, parts):
+    """Runs a test's config once more: nothing is made, and these parts are the same."""
+    heard = Recorder()
+    again = main.run(test.config, test.out, progress=heard)
+    test.assertEmpty(heard.begun)
+    for part in parts:
+        test.assertEqual(again[part], test.results[part])
 
 
 def check_planned(test, planned, heard: Recorder) -> None:
