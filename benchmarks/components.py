@@ -36,7 +36,7 @@ class Case:
             images=dataset.images[right], labels=dataset.labels[right]
         )
         self.logits = z[right]
-        self.mesh = devices.make_mesh(1)
+        self.mesh = devices.make_mesh()
 
     def attack(self, program, epsilon, seed, batch_size):
         """[n] bool: whom our component does not fool."""

@@ -1,6 +1,7 @@
 """Attacks against closed forms, their promises, and an independent implementation."""
 
 import itertools
+import re
 
 import chex
 import jax
@@ -414,6 +415,36 @@ class DecayTest(parameterized.TestCase):
             apart.append(-np.asarray(loss(None, reached, flat(goal))))
         self.assertGreater(apart[0].mean(), 0.03)
         self.assertLess(apart[1].max(), 1e-3)
+
+
+class ProgramTest(parameterized.TestCase):
+    """What makes compiled attacks slow on CPUs, and cannot be seen in their results."""
+
+    def text(self, function, *arrays):
+        if jax.default_backend() != "cpu":
+            self.skipTest("of CPUs")
+        return jax.jit(function).lower(*arrays).compile().as_text()
+
+    def test_sums_of_the_projection_in_l1_have_no_branches(self):
+        x = jnp.full(SHAPE, 0.5)
+        text = self.text(lambda x, d: land(attacks.l1(1.0), x, d), x, x)
+        self.assertIn("f32[6,5,4,3]", text)
+        self.assertNotRegex(text, r"f32\[6,5,4,3\]\S* (minimum|maximum|clamp)\(")
+
+    @parameterized.parameters(
+        (attacks.apgd(linear_loss, attacks.l2(0.5), steps=3),),
+        (attacks.apgd(linear_loss, attacks.l1(3.0), steps=3),),
+        (attacks.fab(linear_loss, attacks.linf(0.1), steps=3, halvings=0),),
+        (attacks.square(linear_loss, attacks.l2(0.5), queries=3),),
+    )
+    def test_loops_go_through_rows_of_pixels(self, attack):
+        # One at a time, channels would be as many short loops as there are pixels.
+        w, y = jnp.ones(SHAPE[1:]), jnp.ones(6)
+        text = self.text(attack, keys(6), w, jnp.full(SHAPE, 0.5), y)
+        loop = [line for line in text.splitlines() if "/while/body/" in line]
+        self.assertTrue([line for line in loop if "f32[6,1,5,12]" in line])
+        short = r" = f32\[6,5,4,3\]\S* (?!bitcast|get-tuple-element|reshape)[\w-]+\("
+        self.assertEqual([line for line in loop if re.search(short, line)], [])
 
 
 class FoolboxTest(parameterized.TestCase):

@@ -61,6 +61,9 @@ class PartsTest(parameterized.TestCase):
         ]
         pattern = blobs(threats.l2(1.0), rows, columns, 5, (5, 5))
         np.testing.assert_allclose(pattern, expected, rtol=1e-6)
+        # Of a column of row numbers and a row of column numbers likewise.
+        lines = blobs(threats.l2(1.0), rows[:, :1], columns[:1], 5, (5, 5))
+        np.testing.assert_array_equal(lines, pattern)
         # In l1 with the fourth powers.
         pattern = blobs(threats.l1(1.0), rows, columns, 5, (5, 5))
         a, b, c = 1 + 1 / 16 + 1 / 81, 1 / 16 + 1 / 81, 1 / 81
@@ -111,6 +114,16 @@ class PartsTest(parameterized.TestCase):
             self.assertGreater(norms_of(norm, new).min(), 0.5)
             new = jax.vmap(lambda d: threat.project(d[None])[0])(new)
         np.testing.assert_allclose(norms_of(norm, new), np.full(20, 0.5), rtol=1e-5)
+
+    def test_a_turned_pattern_is_the_transposed_one(self):
+        d, draw = jnp.zeros((9, 9, 2)), draw_numbers(jax.random.key(0), (9, 9, 2))
+        upright = draw._replace(turned=jnp.array(False))
+        turned = draw._replace(turned=jnp.array(True), places=draw.places[:, ::-1])
+        one, other = (
+            move_square(attacks.l2(0.5), d, 5, draws) for draws in (upright, turned)
+        )
+        np.testing.assert_allclose(one, other.swapaxes(0, 1), rtol=1e-6)
+        self.assertGreater(float(jnp.abs(one - one.swapaxes(0, 1)).max()), 0.01)
 
     def test_tiles_are_alike_up_to_signs(self):
         threat = attacks.l2(1.0)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nrf.attacks.inputs import check_count, judging, make_gradient
+from nrf.attacks.inputs import check_count, flat, judging, make_gradient
 from nrf.attacks.pgd import (
     Ranked,
     better,
@@ -111,7 +111,8 @@ def apgd(
     rule: Any = _Sparsity if threat.norm == "l1" else _Halving
 
     def climb(keys, params, x, y):
-        gradient = make_gradient(loss, params, y)
+        shape, x = x.shape, flat(x)
+        gradient = make_gradient(loss, params, y, shape)
         start = jnp.clip(x + balls[0].sample(keys, x), 0, 1) if random_start else x
         lowest = jnp.full_like(x[:, 0, 0, 0], -jnp.inf)
         for number, (ball, count) in enumerate(zip(balls, counts, strict=True)):
@@ -124,7 +125,7 @@ def apgd(
             walk = _Walk(start, start, -lowest, best, unranked(x), state)
             walk = _all_steps(gradient, ball, x, walk, count)
             start = walk.best.x
-        return walk.kept
+        return walk.kept._replace(x=walk.kept.x.reshape(shape))
 
     return restarted(climb, random_start=random_start, restarts=restarts)
 

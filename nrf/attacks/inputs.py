@@ -86,6 +86,14 @@ def check_positive(name: str, value: float | jax.Array) -> None:
         raise ValueError(f"{name} must be positive and finite, got {value}.")
 
 
+def flat(x: Images) -> Images:
+    """The images [B, H, W, C] as [B, 1, H, W * C], so that rows of pixels are one axis.
+
+    XLA's CPU backend is slow where the last axis is as short as channels are.
+    """
+    return x.reshape(len(x), 1, x.shape[1], -1)
+
+
 def judging(loss: Loss | Judged) -> Loss | Judged:
     """`loss` with a second value that says what fools, where it knows."""
     return loss.judged if isinstance(loss, OfLogits) else loss
@@ -109,16 +117,19 @@ def two_values(values: Any, x: Images) -> tuple[jax.Array, jax.Array]:
 
 
 def make_gradient(
-    loss: Loss | Judged, params: Params, y: Any
+    loss: Loss | Judged, params: Params, y: Any, shape: tuple[int, ...] = ()
 ) -> Callable[[Images], tuple[Images, tuple[jax.Array, jax.Array]]]:
     """gradient(x) -> slope like x, and the loss's two values [B], by one pass.
+
+    `shape` is that of the images where x are `flat`.
 
     Raises:
       ValueError: when called, if the loss is not one value per example.
     """
 
     def total(x):
-        values, judged = two_values(loss(params, x, y), x)
+        images = x.reshape(shape) if shape else x
+        values, judged = two_values(loss(params, images, y), x)
         # The sum keeps an example's gradient independent of its batch.
         return jnp.sum(values), (values, judged)
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nrf.attacks.inputs import check_count, judging, two_values
+from nrf.attacks.inputs import check_count, flat, judging, two_values
 from nrf.attacks.pgd import better, rank, restarted, unranked
 from nrf.attacks.threat import Threat, land
 from nrf.losses import Judged
@@ -79,27 +79,28 @@ def square(
     begin = stripes if threat.norm == "linf" else tiles
 
     def climb(keys, params, x, y):
-        shape = x.shape[1:]
-        squares = sides(queries, *shape[:2], share, schedule)
+        shape, x = x.shape, flat(x)
+        squares = sides(queries, *shape[1:3], share, schedule)
         if threat.norm != "linf":
             # The pattern has a middle row only if its side is odd.
             squares = np.maximum(squares, 3)
-            squares = np.minimum(squares + 1 - squares % 2, min(shape[:2]))
+            squares = np.minimum(squares + 1 - squares % 2, min(shape[1:3]))
 
         def step(carry, now):
             proposal, best = carry
-            values = two_values(loss(params, proposal, y), x)
+            values = two_values(loss(params, proposal.reshape(shape), y), x)
             best = better(best, rank(proposal, values))
-            return (_proposal(threat, keys, x, best.x, *now), best), None
+            d = _proposal(threat, keys, (best.x - x).reshape(shape), *now)
+            return (land(threat, x, flat(d)), best), None
 
         def first(key):
-            return begin(threat, jax.random.fold_in(key, 0), shape, x.dtype)
+            return begin(threat, jax.random.fold_in(key, 0), shape[1:], x.dtype)
 
-        carry = land(threat, x, jax.vmap(first)(keys)), unranked(x)
+        carry = land(threat, x, flat(jax.vmap(first)(keys))), unranked(x)
         # The square of query i is proposed after query i - 1; the last is not used.
         later = np.arange(1, queries + 1, dtype=np.int32), np.append(squares[1:], 1)
         (_, best), _ = jax.lax.scan(step, carry, later)
-        return best
+        return best._replace(x=best.x.reshape(shape))
 
     return restarted(climb, random_start=False, restarts=1)
 
@@ -118,14 +119,13 @@ def _check_options(threat, queries, share, schedule):
         raise ValueError("square needs the radius of a ball: use linf, l2 or l1.")
 
 
-def _proposal(threat, keys, x, best, query, side):
-    """The best images with one more random square, landed."""
+def _proposal(threat, keys, d, query, side):
+    """The perturbations [B, H, W, C] with one more random square."""
     propose = set_square if threat.norm == "linf" else move_square
     draws = jax.vmap(
-        lambda key: draw_numbers(jax.random.fold_in(key, query), x.shape[1:])
+        lambda key: draw_numbers(jax.random.fold_in(key, query), d.shape[1:])
     )
-    d = jax.vmap(lambda d, draw: propose(threat, d, side, draw))(best - x, draws(keys))
-    return land(threat, x, d)
+    return jax.vmap(lambda d, draw: propose(threat, d, side, draw))(d, draws(keys))
 
 
 def draw_numbers(key, shape):
@@ -136,15 +136,25 @@ def draw_numbers(key, shape):
 
 
 def _window(place, side, shape):
-    """Rows and columns [H, W] relative to a random window, and which are inside."""
+    """Rows [H, 1] and columns [1, W * C] relative to a random window; what is inside.
+
+    Rows of pixels are one axis here and below, as in images that are `flat`.
+    """
+    height, width, channels = shape
     # All places are equally likely; `place` is below 1, and so is the product.
-    room = jnp.array(shape[:2]) - side + 1
+    room = jnp.array([height, width]) - side + 1
     corner = jnp.floor(place * room.astype(place.dtype)).astype(jnp.int32)
-    rows = jnp.arange(shape[0])[:, None] - corner[0]
-    columns = jnp.arange(shape[1])[None] - corner[1]
+    rows = np.arange(height, dtype=np.int32)[:, None] - corner[0]
+    columns = np.arange(width, dtype=np.int32).repeat(channels)[None] - corner[1]
     inside = (rows >= 0) & (rows < side)
-    inside = inside & (columns >= 0) & (columns < side)
-    return rows, columns, inside[:, :, None]
+    return rows, columns, inside & (columns >= 0) & (columns < side)
+
+
+def _along(values, width):
+    """[1, W * C] of values [C]."""
+    # As a product, which is made once; XLA would look others up for every pixel.
+    one = np.tile(np.eye(len(values), dtype=values.dtype), width)
+    return jnp.matmul(values, one, precision=jax.lax.Precision.HIGHEST)[None]
 
 
 def _signs(key, shape, dtype):
@@ -162,8 +172,11 @@ def stripes(threat, key, shape, dtype):
 
 def set_square(threat, d, side, draw):
     """Algorithm 2: one square to ± epsilon."""
+    height, width, _ = d.shape
     _, _, inside = _window(draw.places[0], side, d.shape)
-    return jnp.where(inside, threat.epsilon * draw.signs[None, None].astype(d.dtype), d)
+    signs = _along(draw.signs.astype(d.dtype), width)
+    new = jnp.where(inside, threat.epsilon * signs, d.reshape(height, -1))
+    return new.reshape(d.shape)
 
 
 def tiles(threat, key, shape, dtype):
@@ -181,33 +194,34 @@ def tiles(threat, key, shape, dtype):
     row = np.minimum(rows // side, count[0] - 1)
     column = np.minimum(columns // side, count[1] - 1)
     d = jnp.where(whole, pattern, 0).astype(dtype)[:, :, None] * signs[row, column]
-    return threat.epsilon * d / _size(threat, d, (0, 1, 2))
+    return threat.epsilon * d / _size(threat, d)
 
 
 def move_square(threat, d, side, draw):
     """Algorithm 3: the norm of two windows, and the unused, to the first of them."""
-    rows, columns, inside = _window(draw.places[0], side, d.shape)
-    _, _, other = _window(draw.places[1], side, d.shape)
-    rows, columns = (
-        jnp.broadcast_to(jnp.where(draw.turned, p, q), d.shape[:2])
-        for p, q in ((rows, columns), (columns, rows))
+    shape, (height, width, channels) = d.shape, d.shape
+    rows, columns, inside = _window(draw.places[0], side, shape)
+    _, _, other = _window(draw.places[1], side, shape)
+    d = d.reshape(height, -1)
+    pattern = jnp.where(
+        draw.turned,
+        blobs(threat, columns, rows, side, shape),
+        blobs(threat, rows, columns, side, shape),
     )
-    pattern = blobs(threat, rows, columns, side, d.shape)
-    pattern = jnp.where(inside[:, :, 0], pattern, 0)
-    pattern = pattern[:, :, None].astype(d.dtype)
-    pattern = pattern / _size(threat, pattern, (0, 1))
+    pattern = jnp.where(inside, pattern, 0).astype(d.dtype)
+    pattern = pattern / _sizes(threat, pattern, channels)
     old = jnp.where(inside, d, 0)
-    new = draw.signs[None, None].astype(d.dtype) * pattern
-    new = new + old / _size(threat, old, (0, 1))
+    new = _along(draw.signs.astype(d.dtype), width) * pattern
+    new = new + old / _sizes(threat, old, channels)
     power = 2 if threat.norm == "l2" else 1
-    unused = threat.epsilon**power - _size(threat, d, (0, 1, 2)) ** power
-    both = _size(threat, jnp.where(inside | other, d, 0), (0, 1)) ** power
-    available = both + jnp.maximum(unused, 0) / d.shape[2]
+    unused = threat.epsilon**power - _size(threat, d) ** power
+    both = _sizes(threat, jnp.where(inside | other, d, 0), channels) ** power
+    available = both + jnp.maximum(unused, 0) / channels
     if threat.norm == "l1":
         # As published, for every channel; the projection takes what is too much.
-        available = available * d.shape[2]
-    new = new / _size(threat, new, (0, 1)) * available ** (1 / power)
-    return jnp.where(inside, new, jnp.where(other, 0, d))
+        available = available * channels
+    new = new / _sizes(threat, new, channels) * available ** (1 / power)
+    return jnp.where(inside, new, jnp.where(other, 0, d)).reshape(shape)
 
 
 def blobs(threat, rows, columns, side, shape):
@@ -221,16 +235,33 @@ def blobs(threat, rows, columns, side, shape):
     top = rows < upper
     height = jnp.where(top, upper, side - upper)
     row = jnp.where(top, rows, rows - upper)
-    ring = jnp.maximum(jnp.abs(row - height // 2), jnp.abs(columns - side // 2))
     rings = side // 2 + 1
     sums = np.append(0, np.cumsum(1 / np.arange(1.0, max(shape[:2]) + 2) ** power))
     sums = jnp.array(sums, jnp.float32)
-    value = sums[rings] - sums[jnp.clip(ring, 0, rings)]
+
+    def outwards(ring):
+        return sums[rings] - sums[jnp.clip(jnp.abs(ring), 0, rings)]
+
+    # Of the larger ring; found for rows and for columns, and not for every pixel.
+    value = jnp.minimum(outwards(row - height // 2), outwards(columns - side // 2))
     return jnp.where(top, value, -value)
 
 
-def _size(threat, d, axes):
-    """The norm over `axes`, which stay; at least a little, to divide by."""
-    if threat.norm == "l1":
-        return jnp.maximum(jnp.sum(jnp.abs(d), axes, keepdims=True), 1e-12)
-    return jnp.maximum(jnp.sqrt(jnp.sum(d**2, axes, keepdims=True)), 1e-12)
+def _size(threat, d):
+    """The norm of d; at least a little, to divide by."""
+    return _root(threat, jnp.sum(_power(threat, d)))
+
+
+def _sizes(threat, d, channels):
+    """[1, W * C] the norms of the channels of d [H, W * C], likewise."""
+    columns = jnp.sum(_power(threat, d), 0)
+    sums = jnp.sum(columns.reshape(-1, channels), 0)
+    return _along(_root(threat, sums), len(columns) // channels)
+
+
+def _power(threat, d):
+    return jnp.abs(d) if threat.norm == "l1" else d**2
+
+
+def _root(threat, total):
+    return jnp.maximum(total if threat.norm == "l1" else jnp.sqrt(total), 1e-12)

@@ -13,8 +13,9 @@ from nrf.types import Images, Keys, is_traced
 class Threat(NamedTuple):
     """A set of perturbations `d` of images, both [B, H, W, C], as three functions.
 
-    The valid pixels [0, 1] are not part of it: attacks keep to them in every threat,
-    by `uphill` and `land`.
+    Auto-PGD and Square give them with rows of pixels as one axis: [B, 1, H, W * C]. The
+    valid pixels [0, 1] are not part of it: attacks keep to them in every threat, by
+    `uphill` and `land`.
     """
 
     steepest: Callable[[Images], Images]  # Gradient -> unit step that climbs fastest.
@@ -141,8 +142,9 @@ def sparse_sign(slope: Images, count: jax.Array) -> Images:
     size = jnp.abs(slope)
 
     def enough(above):
-        larger = _sum((size > above).astype(jnp.int32))
-        return larger >= count[:, None, None, None]
+        # Counted exactly, up to 2^24 pixels; whole numbers are summed slower on CPUs.
+        larger = _sum((size > above).astype(jnp.float32))
+        return larger >= count.astype(jnp.float32)[:, None, None, None]
 
     largest = jnp.max(size, (1, 2, 3), keepdims=True)
     above, _ = bracket(enough, jnp.zeros_like(largest), largest)
@@ -238,7 +240,9 @@ def _shrink(d, room, epsilon):
     size = jnp.abs(d)
 
     def shrunk(by):
-        return jnp.clip(size - by, 0, room)
+        # Not by `jnp.clip`: the minima and maxima within a sum become branches on CPUs.
+        rest = size - by
+        return jnp.where(rest < room, jnp.where(rest > 0, rest, 0), room)
 
     def long(by):
         return _sum(shrunk(by)) > epsilon
