@@ -3,6 +3,7 @@
 For the benchmarks that put both sides beside each other.
 """
 
+import copy
 import datetime
 import importlib.metadata
 import os
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class Normalise(nn.Module):
@@ -120,6 +122,17 @@ class Torch(nn.Module):
                     module.weight.copy_(weights["kernel"].T)
                     module.bias.copy_(weights["bias"])
         return self.to(memory_format=torch.channels_last)
+
+
+def folded(net):
+    """A copy of the network for evaluation, with BatchNorm in the convolutions."""
+    net = copy.deepcopy(net).eval()
+    for part in [p for p in net.modules() if isinstance(p, nn.Sequential)]:
+        for i, layer in enumerate(part):
+            if isinstance(layer, nn.BatchNorm2d):
+                part[i - 1] = fuse_conv_bn_eval(part[i - 1], layer)
+                part[i] = nn.Identity()
+    return net.to(memory_format=torch.channels_last)
 
 
 class Layers(nn.Module):

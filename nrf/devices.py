@@ -29,6 +29,8 @@ def cache_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # An address, of nrf.models.onednn, by which no process would find another's.
+    jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
 
 
 def check_settings() -> None:

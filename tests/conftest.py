@@ -7,6 +7,8 @@ from pathlib import Path
 # forever unless the thread pool has a thread for each.
 os.environ["NPROC"] = "32"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Installed or not, it has tests of its own; 1 runs the others with it.
+os.environ.setdefault("NRF_ONEDNN", "0")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

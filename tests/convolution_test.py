@@ -1,4 +1,13 @@
+import collections
+import contextlib
+import ctypes
 import functools
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+import threading
 from unittest import mock
 
 import chex
@@ -9,7 +18,8 @@ from absl.testing import parameterized
 from flax import linen as nn
 from jax import lax
 
-from nrf.models import convolution
+from nrf import devices, features
+from nrf.models import convolution, foreign, onednn, onednn_library
 from nrf.models.convolution import conv
 
 NHWC = lax.conv_dimension_numbers((1, 1, 1, 1), (1, 1, 1, 1), ("NHWC", "HWIO", "NHWC"))
@@ -55,7 +65,292 @@ def assert_close(actual, expected, tolerance=1e-5):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
 
 
+def arrays(addresses, *shapes):
+    """NumPy arrays of float32 at these addresses."""
+    parts = zip(addresses, shapes, strict=True)
+    pointer = ctypes.POINTER(ctypes.c_float)
+    return [np.ctypeslib.as_array(ctypes.cast(a, pointer), shape) for a, shape in parts]
+
+
+class Stand:
+    """Stands in for oneDNN where its package is not installed: the same, in NumPy."""
+
+    bytes = 0
+
+    def __init__(self, text):
+        self.kind, *given = text.decode().split()
+        _, b, i, o, h, w, kh, kw, *self.strides, top, bottom, left, right = map(
+            int, given
+        )
+        sh, sw = self.strides
+        self.pads = (0, 0), (top, bottom), (left, right), (0, 0)
+        self.inner = slice(top, top + h), slice(left, left + w)
+        y = (h + top + bottom - kh) // sh + 1, (w + left + right - kw) // sw + 1
+        self.x, self.kernel, self.y = (b, h, w, i), (kh, kw, i, o), (b, *y, o)
+
+    def run(self, addresses, workspace):
+        x, k, y = self.x, self.kernel, self.y
+        orders = {"forward": (x, k, y), "to_x": (y, k, x), "to_kernel": (x, y, k)}
+        a, b, out = arrays(addresses, *orders[self.kind])
+        out[...] = 0
+        # Padded images, of which windows are views.
+        wide = np.pad(out if self.kind == "to_x" else a, self.pads)
+        for i, j in np.ndindex(*self.kernel[:2]):
+            rows = slice(i, i + self.strides[0] * (y[1] - 1) + 1, self.strides[0])
+            columns = slice(j, j + self.strides[1] * (y[2] - 1) + 1, self.strides[1])
+            window = wide[:, rows, columns]
+            if self.kind == "forward":
+                out += window @ b[i, j]
+            elif self.kind == "to_x":
+                window += a @ b[i, j].T
+            else:
+                out[i, j] = np.tensordot(window, b, ((0, 1, 2), (0, 1, 2)))
+        if self.kind == "to_x":
+            out[...] = wide[:, *self.inner]
+
+
+def installed():
+    try:
+        return bool(importlib.metadata.version(onednn_library.PACKAGE))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def gradients_of(convolve, x, kernel, stride, padding):
+    options = dict(window_strides=(stride, stride), padding=padding)
+    f = functools.partial(convolve, **options, dimension_numbers=NHWC)
+    return value_and_gradients(f, x, kernel)
+
+
+class OneDNNTest(chex.TestCase):
+    def setUp(self):
+        super().setUp()
+        stack = self.enter_context(contextlib.ExitStack())
+        patch = functools.partial(mock.patch.object, onednn_library)
+        stack.enter_context(patch("in_use", lambda: True))
+        if not installed():
+            pool = collections.defaultdict(list)
+            stack.enter_context(patch("_Convolution", Stand))
+            stack.enter_context(patch("_convolutions", pool))
+
+    def test_is_laxs_convolution(self):
+        def every(convolve, x):
+            for name, size, stride, padding, ci, co in CASES:
+                kernel = draw(*np.broadcast_to(size, 2), ci, co, seed=1)
+                yield name, gradients_of(convolve, x[ci], kernel, stride, padding)
+
+        x = {ci: draw(5, 9, 12, ci) for *_, ci, _ in CASES}
+        ours = jax.jit(lambda x: dict(every(conv, x))).lower(x)
+        # A third each for y, x and the kernel.
+        self.assertEqual(
+            ours.as_text().count(f"@{onednn_library.TARGET}("), 3 * len(CASES)
+        )
+        expected = jax.jit(lambda x: dict(every(lax.conv_general_dilated, x)))(x)
+        for name, actual in ours.compile()(x).items():
+            with self.subTest(name):
+                assert_close(actual, expected[name])
+
+    def test_under_vmap(self):
+        x, kernel = draw(3, 2, 6, 5, 4), draw(3, 3, 3, 4, 2, seed=1)
+        g = draw(3, 2, 3, 3, 2, seed=2)
+
+        def gradients(convolve, x, kernel, g):
+            f = functools.partial(
+                convolve, window_strides=(2, 2), padding="SAME", dimension_numbers=NHWC
+            )
+            y, pull = jax.vjp(f, x, kernel)
+            return y, *pull(g)
+
+        def every(convolve):
+            f = functools.partial(gradients, convolve)
+            return [
+                jax.vmap(f, axes)(
+                    *(
+                        a if axis == 0 else a[0]
+                        for a, axis in zip((x, kernel, g), axes, strict=True)
+                    )
+                )
+                for axes in ((0, None, 0), (None, 0, None), (0, 0, 0), (None, None, 0))
+            ]
+
+        actual = jax.jit(lambda: every(conv))()
+        expected = jax.jit(lambda: every(lax.conv_general_dilated))()
+        for a, b in zip(actual, expected, strict=True):
+            assert_close(a, b)
+
+    def test_gradients_of_gradients(self):
+        x, kernel = draw(2, 6, 5, 3), draw(3, 3, 3, 4, seed=1)
+
+        def steepness(convolve, x, kernel):
+            def f(x, kernel):
+                y = convolve(x, kernel, (2, 2), "SAME", dimension_numbers=NHWC)
+                return jnp.sum(y**3)
+
+            return sum(jnp.sum(g**2) for g in jax.grad(f, (0, 1))(x, kernel))
+
+        def slopes(convolve):
+            f = functools.partial(steepness, convolve)
+            return jax.jit(jax.grad(f, (0, 1)))(x, kernel)
+
+        assert_close(slopes(conv), slopes(lax.conv_general_dilated))
+
+    def test_on_several_devices(self):
+        mesh = devices.make_mesh(4)
+        x, kernel = draw(8, 6, 5, 3), draw(3, 3, 3, 4, seed=1)
+
+        def loss(x, kernel):
+            y = conv(x, kernel, (2, 2), "SAME", dimension_numbers=NHWC)
+            return jnp.sum(y**3)
+
+        f = jax.jit(jax.grad(loss, (0, 1)))
+        expected = f(x, kernel)
+        x, kernel = devices.split(mesh, x), devices.copy(mesh, kernel)
+        program = f.lower(x, kernel).compile()
+        self.assertNotIn("all-gather", program.as_text())
+        dx, dk = actual = program(x, kernel)
+        self.assertEqual(dx.sharding, x.sharding)
+        self.assertTrue(dk.is_fully_replicated)
+        assert_close(actual, expected)
+
+    def test_from_several_threads(self):
+        x, kernel = draw(8, 12, 12, 8), draw(3, 3, 8, 16, seed=1)
+        f = jax.jit(lambda x, k: gradients_of(conv, x, k, 1, "SAME"))
+        expected = [np.asarray(a) for a in f(x, kernel)]
+        wrong = []
+
+        def work():
+            for _ in range(20):
+                for a, b in zip(f(x, kernel), expected, strict=True):
+                    wrong.append(np.any(np.asarray(a) != b))
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual((len(wrong), sum(wrong)), (240, 0))
+
+    def test_certificates_see_laxs(self):
+        kernel, x = draw(3, 3, 2, 4, seed=1), jnp.full((1, 4, 4, 2), 0.5)
+
+        def features_of(kernel, x):
+            y = conv(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
+            return jax.nn.relu(y).sum((1, 2))
+
+        bounds = features.certify(features_of, "linf", "intervals")
+        least, most = bounds(kernel, jnp.float32(0.1), x)
+        self.assertTrue(np.all((least >= 0) & (least < most)))
+
+    def test_other_arrays_are_laxs(self):
+        x, kernel, pads = draw(2, 6, 5, 3), draw(3, 3, 3, 4), ((1, 1), (1, 1))
+        self.assertTrue(onednn.takes(x, kernel, (1, 1), pads))
+        for dtype in (jnp.float16, jnp.bfloat16):
+            narrow = x.astype(dtype), kernel.astype(dtype)
+            self.assertFalse(onednn.takes(*narrow, (1, 1), pads))
+        self.assertFalse(onednn.takes(x[:0], kernel, (1, 1), pads))
+        self.assertFalse(onednn.takes(x, kernel, (1, 1), ((-1, 0), (0, 0))))
+        self.assertFalse(onednn.takes(x[:, :2], kernel, (1, 1), ((0, 0), (0, 0))))
+        with onednn.paused():
+            self.assertFalse(onednn.takes(x, kernel, (1, 1), pads))
+
+    def test_other_platforms_have_their_own(self):
+        x, kernel = draw(2, 6, 5, 3), draw(3, 3, 3, 4)
+        traced = jax.jit(lambda x, k: gradients_of(conv, x, k, 1, "SAME")).trace(
+            x, kernel
+        )
+        for platform in ("cuda", "tpu"):
+            text = traced.lower(lowering_platforms=(platform,)).as_text()
+            self.assertNotIn(onednn_library.TARGET, text)
+
+
+# Prints how often a program came from the cache, and a digest of its result.
+FRESH = """
+import jax, numpy as np
+from nrf import devices, features
+from nrf.models.convolution import conv
+from convolution_test import NHWC, draw, gradients_of
+
+devices.cache_programs()
+jax.config.update("jax_num_cpu_devices", 2)
+mesh, found = devices.make_mesh(2), []
+jax.monitoring.register_event_listener(lambda event, **_: found.append(event))
+arrays = devices.split(mesh, draw(4, 6, 5, 3)), devices.copy(mesh, draw(3, 3, 3, 4))
+y, *_ = jax.jit(lambda x, k: gradients_of(conv, x, k, 1, "SAME"))(*arrays)
+print(found.count("/jax/compilation_cache/cache_hits"), float(y.sum()))
+"""
+
+
+class CacheTest(chex.TestCase):
+    def test_a_fresh_process_runs_from_the_cache(self):
+        if not installed():
+            self.skipTest("oneDNN is not installed")
+        folder = self.enter_context(tempfile.TemporaryDirectory())
+        env = {"JAX_COMPILATION_CACHE_DIR": folder, "NRF_ONEDNN": "1"}
+        command = [sys.executable, "-c", FRESH]
+        said = [
+            subprocess.run(
+                command,
+                env=os.environ | env,
+                cwd=os.path.dirname(__file__),
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            for _ in range(2)
+        ]
+        (before, a), (after, b) = (one.stdout.split() for one in said)
+        self.assertEqual((before, a), ("0", b))
+        self.assertNotEqual(after, "0")
+
+
+class DoorTest(chex.TestCase):
+    def answer(self, wanted, package=onednn_library.PACKAGE):
+        with (
+            mock.patch.dict(os.environ, {"NRF_ONEDNN": wanted}),
+            mock.patch.object(onednn_library, "PACKAGE", package),
+            mock.patch.object(onednn_library, "_library", onednn_library._Library),
+        ):
+            return onednn_library.in_use.__wrapped__()
+
+    def test_says_what_is_wrong(self):
+        with self.assertRaisesRegex(ValueError, "must be 0, 1 or unset, got 'yes'"):
+            self.answer("yes")
+        with self.assertRaisesRegex(ValueError, "cannot be loaded .*no-such-package"):
+            self.answer("1", "no-such-package")
+        # A package that is there, without the library.
+        with self.assertRaisesRegex(ValueError, "numpy has no libdnnl"):
+            self.answer("1", "numpy")
+
+    def test_is_used_where_it_is(self):
+        self.assertEqual(self.answer(""), installed())
+        self.assertFalse(self.answer("", "no-such-package"))
+        self.assertFalse(self.answer("0"))
+
+
+class ForeignTest(chex.TestCase):
+    def test_calls_and_errors(self):
+        def double(text, addresses):
+            if text == b"wrong":
+                raise ValueError("this went wrong.")
+            x, y = arrays(addresses, (2, 3), (2, 3))
+            y[...] = 2 * x
+
+        foreign.register("nrf_test_double", double)
+
+        def call(x, text):
+            return jax.ffi.ffi_call("nrf_test_double", x)(x, call=text)
+
+        x = draw(2, 3)
+        np.testing.assert_array_equal(jax.jit(call, static_argnums=1)(x, ""), 2 * x)
+        with self.assertRaisesRegex(Exception, "nrf_test_double: this went wrong."):
+            jax.block_until_ready(call(x, "wrong"))
+
+
 class ConvolutionTest(chex.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.enter_context(onednn.paused())  # Where the suite runs with it.
+
     @parameterized.named_parameters(*CASES)
     def test_is_laxs_convolution(self, size, stride, padding, ci, co):
         x, kernel = draw(5, 9, 12, ci), draw(*np.broadcast_to(size, 2), ci, co, seed=1)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax.extend.core import Literal as Constant
 
 from nrf.features.estimate import Extremes
+from nrf.models import onednn
 from nrf.types import Images, Params
 
 Certificate = Literal["linear", "intervals"]
@@ -59,7 +60,8 @@ def certify(
         def one(params, x):
             return features(params, x[None])[0]
 
-        traced = jax.make_jaxpr(one)(params, x)
+        with onednn.paused():
+            traced = jax.make_jaxpr(one)(params, x)
         constants = jax.tree.leaves(params)
 
         def enclose(start):

@@ -5,7 +5,8 @@
 XLA's CPU backend has fast forward convolutions and matrix products, and slow gradients
 of convolutions, above all inside loops (https://github.com/jax-ml/jax/issues/12868).
 Here both gradients are made of the two fast operations, where the program is compiled
-for a CPU, wherever it was traced. Other backends keep their own.
+for a CPU, wherever it was traced; or all three are oneDNN's, where `nrf[onednn]` is
+installed (`nrf.models.onednn`). Other backends keep their own.
 `benchmarks/attack_speed.py` compares whole attacks and training steps with PyTorch's.
 """
 
@@ -14,6 +15,8 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from nrf.models import onednn
 
 _NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 # Bytes of copies of the images that the gradient to the weights holds at once, to stay
@@ -64,8 +67,20 @@ def conv(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _conv(x, kernel, strides, pads, precision):
-    return lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=_NHWC, precision=precision
+    plain = _plain(strides, pads, precision)
+    if not onednn.takes(x, kernel, strides, pads):
+        return plain(x, kernel)
+    fast = functools.partial(onednn.forward, strides=strides, pads=pads)
+    return lax.platform_dependent(x, kernel, cpu=fast, default=plain)
+
+
+def _plain(strides, pads, precision):
+    return functools.partial(
+        lax.conv_general_dilated,
+        window_strides=strides,
+        padding=pads,
+        dimension_numbers=_NHWC,
+        precision=precision,
     )
 
 
@@ -75,18 +90,14 @@ def _forward(x, kernel, strides, pads, precision):
 
 def _backward(strides, pads, precision, saved, g):
     def ours(x, kernel, g):
+        if onednn.takes(x, kernel, strides, pads):
+            dx = onednn.to_x(g, kernel, x.shape[1:3], strides, pads)
+            return dx, onednn.to_kernel(x, g, kernel.shape[:2], strides, pads)
         dx = _gradient_to_x(x.shape, kernel, g, strides, pads, precision)
         return dx, _gradient_to_kernel(x, kernel, g, strides, pads, precision)
 
     def theirs(x, kernel, g):
-        plain = functools.partial(
-            lax.conv_general_dilated,
-            window_strides=strides,
-            padding=pads,
-            dimension_numbers=_NHWC,
-            precision=precision,
-        )
-        return jax.vjp(plain, x, kernel)[1](g)
+        return jax.vjp(_plain(strides, pads, precision), x, kernel)[1](g)
 
     # Not by `jax.default_backend()`: a program may be traced on another machine.
     return lax.platform_dependent(*saved, g, cpu=ours, default=theirs)

@@ -19,7 +19,8 @@ import jax
 import numpy as np
 
 _PACKAGES = (
-    "nrf jax jaxlib flax optax orbax-checkpoint tensorflow-datasets numpy".split()
+    "nrf jax jaxlib flax optax orbax-checkpoint tensorflow-datasets numpy "
+    "onednn-cpu-gomp".split()
 )
 _SETTINGS = (
     "jax_default_prng_impl",
@@ -29,7 +30,7 @@ _SETTINGS = (
     "jax_numpy_dtype_promotion",
     "jax_numpy_rank_promotion",
 )
-_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "NRF_ONEDNN")
 
 
 def describe(setting: Any) -> Any:

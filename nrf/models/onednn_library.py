@@ -1,0 +1,278 @@
+"""The C library of oneDNN, by ctypes, which frees the interpreter meanwhile.
+
+The package `onednn-cpu-gomp` is the library alone, version 3 of
+https://uxlfoundation.github.io/oneDNN; names and numbers are those of its dnnl.h.
+"""
+
+import collections
+import contextlib
+import ctypes
+import functools
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from nrf.models import foreign
+
+TARGET = "nrf_onednn"
+PACKAGE = "onednn-cpu-gomp"
+
+_CPU, _IN_ORDER = 1, 1
+_FLOAT32, _ANY = 3, 1  # Data type, and the layout that the library prefers.
+_TRAINING, _DIRECT = 64, 1  # Forward propagation, algorithm of convolutions.
+_OURS = 1  # Scratchpads that are not the library's.
+_INFORMATION = {"weights": 131, "diff_weights": 132, "scratchpad": 136}
+_PLACES = {
+    "src": 1,
+    "dst": 17,
+    "weights": 33,
+    "scratchpad": 80,
+    "diff_src": 129,
+    "diff_dst": 145,
+    "diff_weights": 161,
+}
+_LINE = 64  # Bytes by which memory is aligned.
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = (("place", ctypes.c_int), ("memory", foreign.Word))
+
+
+@functools.cache
+def in_use() -> bool:
+    """Whether the library is there, and `NRF_ONEDNN` is not 0.
+
+    Raises:
+      ValueError: NRF_ONEDNN is 1 and it is not there, or neither 0 nor 1.
+    """
+    wanted = os.environ.get("NRF_ONEDNN", "")
+    if wanted not in ("", "0", "1"):
+        raise ValueError(
+            f"NRF_ONEDNN must be 0, 1 or unset, got {wanted!r}: 0 convolves without "
+            "oneDNN, 1 only with it, and unset with it where it is installed."
+        )
+    if wanted == "0":
+        return False
+    try:
+        _library()
+    except (importlib.metadata.PackageNotFoundError, OSError) as error:
+        if wanted == "1":
+            raise ValueError(
+                f"NRF_ONEDNN is 1, but oneDNN cannot be loaded ({error}); it comes "
+                "with `pip install 'nrf[onednn]'`, for Linux on x86-64 alone, and "
+                "needs libgomp.so.1."
+            ) from error
+        return False
+    return True
+
+
+def describe(kind: str, devices: int, batch: int, channels: Any, geometry: Any) -> str:
+    """What `TARGET` is told by its attribute "call": of which a primitive is made."""
+    flat = jax.tree.leaves((devices, batch, channels, tuple(geometry)))
+    return " ".join(map(str, (kind, *flat)))
+
+
+class _Library:
+    """The functions of the library, which raise what they answer."""
+
+    def __init__(self):
+        distribution = importlib.metadata.distribution(PACKAGE)
+        for file in distribution.files or ():
+            if file.name == "libdnnl.so.3":
+                self.functions = ctypes.CDLL(str(distribution.locate_file(file)))
+                break
+        else:
+            raise OSError(f"{PACKAGE} has no libdnnl.so.3")
+        self.functions.dnnl_primitive_desc_query_md.restype = foreign.Word
+        self.functions.dnnl_memory_desc_get_size.restype = ctypes.c_size_t
+        self.threads = ctypes.CDLL("libgomp.so.1")
+        self.cores = self.threads.omp_get_max_threads()
+        self.engine = self.make("engine_create", _CPU, ctypes.c_size_t(0))
+
+    def do(self, function: str, *arguments: Any) -> None:
+        status = getattr(self.functions, f"dnnl_{function}")(*arguments)
+        if status:
+            raise RuntimeError(f"dnnl_{function} answers {status}.")
+
+    def make(self, function: str, *arguments: Any) -> Any:
+        made = foreign.Word()
+        self.do(function, ctypes.byref(made), *arguments)
+        return made
+
+    def layout(self, description: Any, of: str) -> Any:
+        """That which the library chose for an array of a primitive."""
+        query = self.functions.dnnl_primitive_desc_query_md
+        return foreign.Word(query(description, _INFORMATION[of], 0))
+
+    def bytes(self, *layouts: Any) -> list[int]:
+        """Of arrays, filled up to whole lines."""
+        size = self.functions.dnnl_memory_desc_get_size
+        return [-(-size(layout) // _LINE) * _LINE for layout in layouts]
+
+    @contextlib.contextmanager
+    def threaded(self, count: int) -> Iterator[None]:
+        """Inside, this thread's loops use so many threads."""
+        before = self.threads.omp_get_max_threads()
+        self.threads.omp_set_num_threads(count)
+        try:
+            yield
+        finally:
+            self.threads.omp_set_num_threads(before)
+
+
+_library = functools.cache(_Library)
+
+
+def _numbers(*values: int) -> Any:
+    return (ctypes.c_int64 * 12)(*values)
+
+
+class _Convolution:
+    """A convolution of given shapes, or a gradient; for one thread at a time.
+
+    Images are as JAX has them, [B, H, W, C]. Kernels are not: they are brought from, or
+    the gradient to, [kh, kw, I, O], which costs little and is much faster together.
+    """
+
+    def __init__(self, text: bytes):
+        kind, *given = text.decode().split()
+        devices, b, i, o, *geometry = map(int, given)
+        h, w, kh, kw, sh, sw, top, bottom, left, right = geometry
+        p, q = (h + top + bottom - kh) // sh + 1, (w + left + right - kw) // sw + 1
+        library = _library()
+        self.count = max(1, library.cores // devices)
+        x = _strided((b, i, h, w), (h * w * i, 1, w * i, i))
+        y = _strided((b, o, p, q), (p * q * o, 1, q * o, o))
+        plain = _strided((o, i, kh, kw), (1, o, kw * i * o, i * o))
+        options = library.make("primitive_attr_create")
+        library.do("primitive_attr_set_scratchpad_mode", options, _OURS)
+        with library.threaded(self.count):
+            shapes = x, _preferred(o, i, kh, kw), y
+            at = _numbers(sh, sw), _numbers(0, 0), _numbers(top, left)
+            description = _describe(
+                kind, shapes, (*at, _numbers(bottom, right)), options
+            )
+            chosen = "diff_weights" if kind == "to_kernel" else "weights"
+            blocked = library.layout(description, chosen)
+            ends = (blocked, plain) if kind == "to_kernel" else (plain, blocked)
+            engine = library.engine
+            reorder = library.make(
+                "reorder_primitive_desc_create",
+                *(ends[0], engine, ends[1], engine, options),
+            )
+            primitives = [
+                library.make("primitive_create", made)
+                for made in (description, reorder)
+            ]
+        scratch = [
+            library.layout(made, "scratchpad") for made in (description, reorder)
+        ]
+        memories = [
+            library.make("memory_create", layout, engine, None)
+            for layout in (x, plain, y, blocked, *scratch)
+        ]
+        self.stream = library.make("stream_create", engine, _IN_ORDER)
+        self._arrange(kind, memories, primitives)
+        # Behind each other in the workspace; scratchpads share what is left.
+        ends_at, *needed = library.bytes(blocked, *scratch)
+        self.inner = list(zip(memories[3:], (0, ends_at, ends_at), strict=True))
+        self.bytes = ends_at + max(needed)
+
+    def _arrange(self, kind: str, memories: list, primitives: list) -> None:
+        """Sets the steps, and where arguments and the result are."""
+        x, kernel, y, blocked, scratch, scratch_too = memories
+        if kind == "forward":
+            places, self.outer = ("src", "weights", "dst"), (x, kernel, y)
+        elif kind == "to_x":
+            places, self.outer = ("diff_src", "weights", "diff_dst"), (y, kernel, x)
+        else:
+            places, self.outer = ("src", "diff_weights", "diff_dst"), (x, y, kernel)
+        names = (*places, "scratchpad")
+        convolve = _step(primitives[0], names, (x, blocked, y, scratch))
+        ends = (blocked, kernel) if kind == "to_kernel" else (kernel, blocked)
+        reorder = _step(
+            primitives[1], ("src", "dst", "scratchpad"), (*ends, scratch_too)
+        )
+        steps = (reorder, convolve)
+        self.steps = steps[::-1] if kind == "to_kernel" else steps
+
+    def run(self, data: tuple[int, ...], workspace: int) -> None:
+        """Of two arguments and the result, at these addresses."""
+        library = _library()
+        workspace += -workspace % _LINE
+        places = [(memory, workspace + offset) for memory, offset in self.inner]
+        for memory, address in (*zip(self.outer, data, strict=True), *places):
+            library.do("memory_set_data_handle", memory, foreign.Word(address))
+        with library.threaded(self.count):
+            for primitive, count, arguments in self.steps:
+                library.do(
+                    "primitive_execute", primitive, self.stream, count, arguments
+                )
+            library.do("stream_wait", self.stream)
+
+
+def _strided(shape: Any, strides: Any) -> Any:
+    sizes = _numbers(*shape), _FLOAT32, _numbers(*strides)
+    return _library().make("memory_desc_create_with_strides", 4, *sizes)
+
+
+def _preferred(*shape: int) -> Any:
+    sizes = _numbers(*shape), _FLOAT32, _ANY
+    return _library().make("memory_desc_create_with_tag", 4, *sizes)
+
+
+def _describe(kind: str, shapes: Any, at: Any, options: Any) -> Any:
+    """The description of a convolution's primitive, made for the library's engine."""
+    make, engine = _library().make, _library().engine
+    x, kernel, y = shapes
+    start = "convolution_forward_primitive_desc_create", engine, _TRAINING, _DIRECT
+    forward = make(*start, x, kernel, None, y, *at, options)
+    if kind == "forward":
+        return forward
+    if kind == "to_x":
+        start = "convolution_backward_data_primitive_desc_create", engine, _DIRECT
+        return make(*start, x, kernel, y, *at, forward, options)
+    start = "convolution_backward_weights_primitive_desc_create", engine, _DIRECT
+    return make(*start, x, kernel, None, y, *at, forward, options)
+
+
+def _step(primitive: Any, names: Any, memories: Any) -> Any:
+    pairs = [(_PLACES[n], m) for n, m in zip(names, memories, strict=True)]
+    return primitive, len(pairs), (_Argument * len(pairs))(*pairs)
+
+
+# What no thread uses now: XLA may run several calls at once, from threads that Python
+# does not know again, so that its thread-local storage is empty in each.
+_convolutions: dict[bytes, list] = collections.defaultdict(list)
+_workspaces: list[np.ndarray] = []
+
+
+@contextlib.contextmanager
+def _borrowed(pool: list, make: Callable[[], Any]) -> Iterator[list]:
+    """A list of one object, which goes back to the pool at the end."""
+    try:
+        held = [pool.pop()]
+    except IndexError:
+        held = [make()]
+    try:
+        yield held
+    finally:
+        pool.append(held[0])
+
+
+def _run(text: bytes, data: tuple[int, ...]) -> None:
+    with (
+        _borrowed(_convolutions[text], lambda: _Convolution(text)) as (convolution,),
+        _borrowed(_workspaces, lambda: np.empty(0, np.uint8)) as held,
+    ):
+        if held[0].size < convolution.bytes + _LINE:
+            held[0] = np.empty(convolution.bytes + _LINE, np.uint8)
+        convolution.run(data, held[0].ctypes.data)
+
+
+# Also where it is not in use: a program of the cache may call it.
+foreign.register(TARGET, _run)
