@@ -3,30 +3,28 @@
     python benchmarks/cost.py restricted_imagenet
     python benchmarks/cost.py cifar10 --images 50000 10000 --side 32 --classes 10
 
-Every step of the run is planned on data of these sizes, without the data. The plan says
-how many images go forward and back through the network; XLA says, of the programs as it
-is handed them for a GPU, what one image costs. Nothing runs, and no device is measured.
-The plan leaves out the accuracy after every epoch of a training, and counts AutoAttack
-as if it went through all images for every attack.
+Every step of the run is planned on data of these sizes, without the data, as `nrf run
+CONFIG --plan h100` plans it with them. Nothing runs, and no device is measured. The
+plan leaves out the accuracy after every epoch of a training, and counts AutoAttack as
+if it went through all images for every attack.
 """
 
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from optax import softmax_cross_entropy_with_integer_labels
 
-from nrf import losses
 from nrf.config import Experiment, options
-from nrf.experiments import build, main
+from nrf.config.accelerators import ACCELERATORS, assumed
+from nrf.experiments import main
 from nrf.experiments.networks import parameters
+from nrf.experiments.plan import Passes
+from nrf.experiments.prepare import at_precision
 from nrf.runs import Made, local
-from nrf.runs.plan import Plan
-from nrf.types import Dataset, Model, Network
+from nrf.runs.plan import Plan, table
+from nrf.types import Dataset
 
 
 def parse() -> argparse.Namespace:
@@ -37,7 +35,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=int, nargs=2, default=sizes)
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--classes", type=int, default=9)
-    parser.add_argument("--rate", type=float, default=2e14, help="operations a second")
+    parser.add_argument("--on", choices=ACCELERATORS, default="h100")
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 8, 256])
     parser.add_argument("--links", type=float, default=3e11, help="bytes a second")
     parser.add_argument("--network", type=float, default=4e10, help="bytes a second")
@@ -51,82 +49,29 @@ def dataset(count: int, side: int, classes: int) -> Dataset:
     return Dataset(images, np.broadcast_to(np.int32(0), count), names)
 
 
-class Operations:
-    """Of one image through a network: forward, and back to the image or the weights."""
-
-    def __init__(self, side: int):
-        self.x = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-        self.known: dict[Model, tuple[float, float]] = {}
-
-    def __call__(self, inputs: Any, settings: dict[str, Any]) -> float:
-        """For each pass of a step, as `Plan` counts them."""
-        if "network" in settings:
-            model = build.model(settings["network"], inputs[0].num_classes)
-            attack = settings["training"].attack
-            image, weights = self.of(model)
-            steps = attack.steps if attack else 0
-            return (steps * image + weights) / (steps + 1)
-        models = [one.model for one in inputs if isinstance(one, Network)]
-        return self.of(models[0])[0] if models else 0.0
-
-    def of(self, model: Model) -> tuple[float, float]:
-        """(an attack's gradient, a training's)."""
-        if model not in self.known:
-            loss = losses.cross_entropy(model.apply)
-            params = jax.eval_shape(model.init, jax.random.key(0), self.x)
-            rest, weights = dict(params), params["params"]
-            y = jax.ShapeDtypeStruct((1,), jnp.int32)
-
-            def image(x, params, y):
-                return loss(params, x, y).sum()
-
-            def trained(weights, rest, x, y):
-                logits = model.train({**rest, "params": weights}, x)[0].logits
-                return softmax_cross_entropy_with_integer_labels(logits, y).sum()
-
-            self.known[model] = (
-                counted(image, self.x, params, y),
-                counted(trained, weights, rest, self.x, y),
-            )
-        return self.known[model]
-
-
-def counted(f: Any, *shapes: Any) -> float:
-    traced = jax.jit(jax.grad(f)).trace(*shapes)
-    # Not for CPUs, whose convolutions have loops, which would be counted once.
-    lowered = traced.lower(lowering_platforms=("cuda",))
-    return lowered.cost_analysis()["flops"]
-
-
 def print_costs(asked: argparse.Namespace) -> None:
     config = options.load(asked.config)
     if not isinstance(config, Experiment):
         raise SystemExit(f"{asked.config} is no Experiment.")
-    operations = Operations(asked.side)
     sets = {
         name: Made(name, dataset(count, asked.side, asked.classes), "")
         for name, count in zip(("D", "test"), asked.images, strict=True)
     }
+    passes = Passes(sets["D"].value, asked.on)
     with tempfile.TemporaryDirectory() as folder:
-        plan = Plan(Path(folder), config.seeds[0], local(config.work), operations)
-        main.one_seed(config, plan, sets, {})
-    total = 0.0
-    for step in plan.planned:
-        if step.seconds:  # Here these are operations.
-            total += step.seconds
-            name = step.step.rpartition("/")[2]
-            count = f"{step.examples:>12,} images"
-            print(f"{name:24} {count} {step.seconds / 1e18:9.4f}e18 operations")
-    for image, weights in operations.known.values():
-        print(f"an image's gradient: {image / 1e9:.2f}e9 operations", end="; ")
-        print(f"in a training: {weights / 1e9:.2f}e9")
-    print(f"all, for each seed: {total / 1e18:.2f}e18 operations")
+        plan = Plan(Path(folder) / "seed0", 0, local(config.work), passes)
+        at_precision(main.one_seed)(config, plan, sets, {})
+    print(table(plan.planned))
+    print(assumed(asked.on))
+    for image, weights in passes.known.values():
+        print(f"an image's gradient: {image.operations / 1e9:.2f}e9 operations", end="")
+        print(f"; in a training: {weights.operations / 1e9:.2f}e9")
     for count in asked.devices:
-        print_time(asked, config, plan, count, total)
+        print_time(asked, config, plan, count)
 
 
 def print_time(
-    asked: argparse.Namespace, config: Experiment, plan: Plan, count: int, total: float
+    asked: argparse.Namespace, config: Experiment, plan: Plan, count: int
 ) -> None:
     """Hours of so many devices: of maps, of trainings, and of their communication."""
     shapes = parameters(config.network, dataset(1, asked.side, asked.classes))
@@ -134,6 +79,7 @@ def print_time(
     trainings = dict(config.networks)
     trainings |= {f"on_{one.name}": one.train for one in config.sets if one.train}
     work = talk = 0.0
+    total = sum(step.seconds or 0.0 for step in plan.planned)
     spent = {step.step.rpartition("/")[2]: step for step in plan.planned}
     for name, training in trainings.items():
         batch = training.batch_size
@@ -143,7 +89,7 @@ def print_time(
         updates = spent[name].examples / batch
         bandwidth = asked.links if used <= 8 else asked.network
         talk += updates * 8 * weights * (used - 1) / used / bandwidth
-    maps, work = total / count / asked.rate, work / asked.rate
+    maps = total / count
     hours = (maps + work + talk) / 3600
     print(
         f"{count:4} devices: {hours:7.2f} h, {hours * count:7.1f} device hours; maps "

@@ -162,39 +162,18 @@ def _module(config: Any) -> ModuleType:
 
 def _show_plan(parsed: options.Parsed) -> int:
     from nrf import experiments
+    from nrf.config.accelerators import ACCELERATORS, assumed
+    from nrf.runs import plan
 
-    steps = experiments.plan(parsed.config, parsed.out, reuse=parsed.flags.reuse)
-    print(plan_table(steps))
+    where = parsed.flags.plan
+    device = where if where in ACCELERATORS else None
+    steps = experiments.plan(
+        parsed.config, parsed.out, reuse=parsed.flags.reuse, device=device
+    )
+    print(plan.table(steps))
+    if device:
+        print(assumed(device))
     return 0
-
-
-def plan_table(steps: Sequence[Any]) -> str:
-    """Steps with `step`, `done`, `examples` and `seconds` (None: nobody knows)."""
-    width = max([len(step.step) for step in steps] + [4])
-    lines = [f"{'step':{width}}  {'images':>13}  {'time':>8}"]
-    for step in steps:
-        images = "–" if step.examples is None else f"{step.examples:,}"
-        time = "done" if step.done else duration(step.seconds)
-        lines.append(f"{step.step:{width}}  {images:>13}  {time:>8}")
-    left = [step.seconds for step in steps if not step.done]
-    done = len(steps) - len(left)
-    known = [seconds for seconds in left if seconds is not None]
-    # At most: attacks of a sequence are on what withstood those before. Small networks
-    # wait for compilation and files as long again.
-    total = f"; at most {duration(sum(known))} of computation left" if known else ""
-    more = ", and those whose time is not known" if 0 < len(known) < len(left) else ""
-    return "\n".join([*lines, f"{done} of {len(steps)} steps are done{total}{more}."])
-
-
-def duration(seconds: float | None) -> str:
-    """A time in the unit that suits it: "12 s", "35 min", "2.0 h"; "–" for None."""
-    if seconds is None:
-        return "–"
-    if seconds < 1:
-        return "< 1 s"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
 
 
 def _report(args: list[str], begin: list[str]) -> int:

@@ -46,6 +46,8 @@ class Model(NamedTuple):
     train: Callable[[Params, Images], tuple[Output, Params]]
     # `apply` with the gradient of the identity at the last ReLU, where there is one.
     identity_relu: Apply | None = None
+    # Images that `init` wants to see: one for their shape, more to learn from pixels.
+    examples: int = 1
 
 
 class Network(NamedTuple):

@@ -238,17 +238,31 @@ class PromisesTest(chex.TestCase, parameterized.TestCase):
         attack = attacks.pgd(traced, attacks.l2(0.5), steps=9, step_size=0.2)
         jax.jit(attack)(keys(8), self.params, self.x, self.y)
 
-    def test_a_radius_may_be_an_argument(self):
+    def test_a_radius_and_the_steps_may_be_arguments(self):
         @jax.jit
-        def at(epsilon):
+        def at(epsilon, steps):
             attack = attacks.pgd(
-                self.loss, attacks.l2(epsilon), steps=3, step_size=epsilon / 2
+                self.loss, attacks.l2(epsilon), steps=steps, step_size=epsilon / 2
             )
             return attack(keys(8), self.params, self.x, self.y)
 
-        for epsilon in (0.1, 0.4):
-            fixed = self.run_attack(attacks.l2(epsilon), steps=3, step_size=epsilon / 2)
-            np.testing.assert_allclose(at(jnp.float32(epsilon)), fixed, atol=1e-6)
+        for epsilon, steps in ((0.1, 3), (0.4, 3), (0.4, 1)):
+            fixed = self.run_attack(
+                attacks.l2(epsilon), steps=steps, step_size=epsilon / 2
+            )
+            there = at(jnp.float32(epsilon), jnp.int32(steps))
+            np.testing.assert_allclose(there, fixed, atol=1e-6)
+
+    def test_steps_that_shrink_are_known(self):
+        @jax.jit
+        def at(steps):
+            attack = attacks.pgd(
+                self.loss, attacks.free(), steps=steps, step_size=0.1, decay=True
+            )
+            return attack(keys(8), self.params, self.x, self.y)
+
+        with self.assertRaisesRegex(ValueError, "steps that are known"):
+            at(jnp.int32(3))
 
 
 class L1Test(parameterized.TestCase):

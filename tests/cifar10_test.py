@@ -19,6 +19,10 @@ from absl.testing import parameterized
 from nrf import data, folders
 from nrf.data import cifar10
 
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+with mock.patch.object(sys, "path", [*sys.path, str(BENCHMARKS)]):
+    import packed
+
 # Four examples in each of the archive's files: a label, then red, green, blue planes.
 RECORDS = np.random.default_rng(0).integers(0, 256, (6, 4, 3073), np.uint8)
 RECORDS[..., 0] %= 10
@@ -68,6 +72,15 @@ class PrepareTest(parameterized.TestCase):
 
     def test_from_the_archive(self):
         self.check(cifar10.prepare(self.data_dir, self.archive))
+        file = self.root / "packed.npz"
+        packed.pack(self.data_dir, file, 12)
+        counts = {"train_examples": 12, "data_dir": self.data_dir}
+        for one, other in zip(
+            data.load(packed.load(file)), data.load("cifar10", **counts), strict=True
+        ):
+            np.testing.assert_array_equal(one.images, other.images)
+            np.testing.assert_array_equal(one.labels, other.labels)
+            self.assertEqual(one.names, other.names)
 
     def test_what_is_there_is_kept(self):
         folder = cifar10.prepare(self.data_dir, self.archive)

@@ -13,6 +13,7 @@ from helpers import tiny
 from nrf import config
 from nrf.config import Set, fields, options
 from nrf.experiments import Match, Mislabel, build
+from nrf.losses import Trades
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 PUSH = config.PGD("l2", 0.5, 7, 0.1)
@@ -83,6 +84,13 @@ class ConfigTest(parameterized.TestCase):
         ("schedule", replaced(schedule="flat"), "'flat'"),
         ("jitter", replaced(jitter=-0.1), "jitter must be in"),
         ("rotation", replaced(rotation=float("nan")), "rotation must be in"),
+        ("smoothing", replaced(label_smoothing=1.0), "label_smoothing must.* 0.1 leav"),
+        ("averaging", replaced(averaging=-0.5), r"averaging must be in .* 0.99 aver"),
+        (
+            "smoothed",
+            replaced(label_smoothing=0.2, objective=Trades()),
+            r"0.2 is of the cross-entropy, and Trades\(beta=6.0\) says itself",
+        ),
         ("momentum", replaced(momentum=1.0), "momentum"),
         ("decay", replaced(weight_decay=-1.0), "weight_decay"),
         ("start", lambda: Match(1, 0.1, start="blank"), "'image' or 'noise'"),
@@ -92,6 +100,11 @@ class ConfigTest(parameterized.TestCase):
         ("radius", lambda: config.Evaluation("linf", (8,), 20), r"k / 255"),
         ("radii", lambda: config.Evaluation("l2", (1, 1), 20), "different"),
         ("crossings", lambda: config.Evaluation("l2", (1,), 5, crossings=0), "cross"),
+        (
+            "thorough",
+            lambda: config.Evaluation("l2", (1,), 5, thorough=(2,)),
+            r"some of the radii \(1,\), got \(2,\)",
+        ),
         ("work", lambda: config.Work(synthesis_batch=0), "synthesis_batch"),
         ("alone", lambda: config.Work(evaluation_batch=1), "at least 2, got 1"),
         ("classes", lambda: config.Plane((3, 3), 0.5), "two different ones"),

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 
 import helpers
 import jax
@@ -12,10 +13,12 @@ from absl.testing import parameterized
 from jax.experimental import io_callback
 
 from nrf import attacks, data, devices, evaluate, losses, models, train
+from nrf.config import Evaluation
 from nrf.data import Dataset
 from nrf.evaluate import BELIEVABLE, Evidence
 from nrf.evaluate import checks as observations
-from nrf.models import Output
+from nrf.experiments import build
+from nrf.models import Output, Small
 
 KEY = jax.random.key(0)
 STEPS = 20
@@ -158,6 +161,28 @@ def plain_checks():
     return evaluate.make_checks(
         bright, losses.cross_entropy(bright), attacks.l2, pgd_at(bright)
     )
+
+
+class ProgramsTest(parameterized.TestCase):
+    @parameterized.parameters((False, 3), (True, 5))
+    def test_few_serve_all_radii(self, thorough, count):
+        """Attacks, what is observed, logits; and then Square, and the active test."""
+        net = build.model(Small((0.3,), (0.38,), widths=(3, 5)), 4)
+        x = np.random.default_rng(0).random((12, 4, 4, 1), np.float32)
+        params = net.init(jax.random.key(0), x[:1])
+        y = np.asarray(net.apply(params, x).logits.argmax(-1), np.int32)
+        evaluation = Evaluation("l2", (0.1, 0.5), steps=2 + thorough, queries=2)
+        checks = build.checks(net, evaluation)
+        with jax.log_compiles(), self.assertLogs("jax", "WARNING") as logs:
+            for epsilon in evaluation.epsilons:
+                options = {"epsilon": epsilon, "batch_size": 4, "thorough": thorough}
+                gather(checks, params, Dataset(x, y, tuple("abcd")), **options)
+        words = " ".join(logs.output)
+        names = re.findall(
+            r"Compiling (?:jit\()?(attack|observe|twice|active)\b", words
+        )
+        self.assertLen(names, count, names)
+        self.assertEqual(set(names) - {"active"}, {"attack", "observe", "twice"})
 
 
 class LinearTest(parameterized.TestCase):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import helpers
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
@@ -23,6 +24,7 @@ from nrf import data, runs
 from nrf.config import Training, Work
 from nrf.evaluate.statistics import unpack
 from nrf.experiments import main, plan
+from nrf.models.airbench import whitening
 from nrf.runs import store
 
 
@@ -253,10 +255,13 @@ class OptionsTest(parameterized.TestCase):
         self.assertIn("holdout_accuracy", trained.history[0])
         self.assertLen(results["rows"], 12)
 
-    def test_cifar10_fast_takes_two_steps_of_everything(self):
+    @parameterized.parameters(
+        ("cifar10_fast", dict(width=4)), ("cifar10_minute", dict(widths=(4, 4)))
+    )
+    def test_takes_two_steps_of_everything(self, name, shape):
         # Flax's BatchNorm mixes types by design.
         self.enter_context(jax.numpy_dtype_promotion("standard"))
-        path = helpers.ROOT / "configs" / "cifar10_fast.py"
+        path = helpers.ROOT / "configs" / f"{name}.py"
         config = runpy.run_path(str(path))["config"]
 
         def short(settings):
@@ -276,7 +281,7 @@ class OptionsTest(parameterized.TestCase):
         config = replace(
             config,
             data="digits",
-            network=replace(config.network, width=4, mean=(0.3,), std=(0.38,)),
+            network=replace(config.network, mean=(0.3,), std=(0.38,), **shape),
             networks={name: short(one) for name, one in config.networks.items()},
             sets=tuple(map(short, config.sets)),
             evaluation=replace(config.evaluation, steps=2),
@@ -286,9 +291,15 @@ class OptionsTest(parameterized.TestCase):
         )
         with tempfile.TemporaryDirectory() as out:
             results = main.run(config, out)
+            params = store.load(Path(out) / "seed0" / "on_D_R").params
+            seen = np.asarray(store.load(Path(out) / "seed0" / "D_R").images)
         self.assertLen(results["rows"], 18)
         for history in results["history"].values():
             self.assertTrue(np.isfinite(history[0]["loss"]))
+        if name == "cifar10_minute":  # Its first layer is of the images it learned.
+            first = params["whitening"]["filters"]
+            expected = whitening(((seen - 0.3) / 0.38).astype(jnp.bfloat16))
+            np.testing.assert_allclose(first, expected, rtol=0.01, atol=0.01)
 
 
 class KilledTest(parameterized.TestCase):

@@ -6,10 +6,12 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from absl.testing import parameterized
 from flax import linen as nn
 
-from nrf import models
+from nrf import models, train
+from nrf.models import airbench
 from nrf.models.convolution import conv
 from nrf.models.densenet import DenseNet
 from nrf.models.inception import average, pad
@@ -17,6 +19,7 @@ from nrf.models.model import he_normal, identity_gradient_relu
 
 STATISTICS = {"mean": (0.5,), "std": (0.25,)}
 ARCHITECTURES = {
+    "airbench": models.Airbench,
     "small": models.Small,
     "mlp": models.MLP,
     "resnet18": models.ResNet18,
@@ -25,7 +28,7 @@ ARCHITECTURES = {
     "inception_v3": models.InceptionV3,
     "densenet121": models.DenseNet121,
 }
-DEEP = ("resnet50", "vgg16", "inception_v3", "densenet121")
+DEEP = ("airbench", "resnet50", "vgg16", "inception_v3", "densenet121")
 # Of the images, where 8 are too few; these are the smallest.
 SIDES = {"vgg16": 32, "inception_v3": 9}
 
@@ -43,6 +46,7 @@ def make(name, **options):
         identity = models.linen(body.clone(identity_relu=True))
         return models.linen(body)._replace(identity_relu=identity.apply)
     shape = {"small": {"widths": (4, 6, 8)}, "mlp": {"widths": (12, 8)}}
+    shape["airbench"] = shape["small"]
     options = {**shape.get(name, {"width": 2}), **options}
     return ARCHITECTURES[name](**STATISTICS, **options).build(5)
 
@@ -107,6 +111,7 @@ class InitialisationTest(parameterized.TestCase):
 
 class ModelsTest(parameterized.TestCase):
     @parameterized.parameters(
+        ("airbench", 8),
         ("small", 8),
         ("mlp", 8),
         ("resnet18", 16),
@@ -123,14 +128,18 @@ class ModelsTest(parameterized.TestCase):
         self.assertEqual(output.features.shape, (4, size))
         self.assertEqual(output.logits.shape, (4, 5))
         last = params["params"]["Dense_2" if name == "mlp" else "Dense_0"]
-        expected = output.features @ last["kernel"] + last["bias"][None]
+        expected = output.features @ last["kernel"]
+        if name != "airbench":  # Without a bias, and of GELU.
+            expected += last["bias"][None]
+            self.assertGreaterEqual(float(output.features.min()), 0)
         np.testing.assert_allclose(output.logits, expected, atol=1e-5)
-        self.assertGreaterEqual(float(output.features.min()), 0)
         # Other examples do not matter.
         features = apply(params, x.at[1:].set(0.5)).features
         np.testing.assert_allclose(features[0], output.features[0], rtol=1e-5)
 
     @parameterized.parameters(
+        # That of airbench94 without its filters, which are no parameters here.
+        ("airbench", 1_971_640 - 288),
         ("resnet18", 11_173_962),
         ("resnet50", 23_520_842),
         # The authors' library has 14,728,266, with a bias for each of the 64 * 2 +
@@ -197,7 +206,7 @@ class ModelsTest(parameterized.TestCase):
         sides = dict.fromkeys(y.shape[1:3] for _, y in calls)
         self.assertEqual(list(sides), [(side, side) for side in expected])
 
-    @parameterized.parameters("small", "resnet18")
+    @parameterized.parameters("airbench", "small", "resnet18")
     def test_only_training_uses_and_updates_the_statistics_of_the_batch(self, name):
         model = make(name)
         params = model.init(jax.random.key(1), images())
@@ -244,7 +253,7 @@ class ModelsTest(parameterized.TestCase):
             rtol=1e-5,
         )
 
-    @parameterized.parameters("small", "mlp", "resnet18")
+    @parameterized.parameters("airbench", "small", "mlp", "resnet18")
     def test_bfloat16_keeps_parameters_and_outputs_in_float32(self, name):
         # Flax's BatchNorm mixes types by design.
         self.enter_context(jax.numpy_dtype_promotion("standard"))
@@ -318,6 +327,7 @@ class ModelsTest(parameterized.TestCase):
         ("inception_v3", "Inception", 9),
         ("densenet121", "D", 8),
         ("small", "Small", 4),
+        ("airbench", "Airbench", 2),
     )
     def test_images_must_survive_the_halving(self, name, architecture, smallest):
         x = jnp.zeros((1, smallest, smallest, 3))
@@ -380,6 +390,116 @@ class ModelsTest(parameterized.TestCase):
         np.testing.assert_allclose(jax.grad(features)(off), jnp.full(2, 2.0))
 
 
+class AirbenchTest(parameterized.TestCase):
+    def photos(self):
+        """[6, 9, 8, 3] of correlated pixels, of three variances."""
+        noise = np.random.default_rng(0).normal(size=(6, 9, 8, 3))
+        x = np.cumsum(np.cumsum(noise, 1), 2) @ np.diag([1, 0.5, 0.05])
+        return jnp.asarray(x / 40 + 0.5, jnp.float32)
+
+    def test_filters_whiten_patches(self):
+        x = np.asarray(self.photos(), np.float64)
+        filters = np.float64(airbench.whitening(self.photos())).reshape(12, 24)
+        np.testing.assert_array_equal(filters[:, 12:], -filters[:, :12])
+        windows = np.lib.stride_tricks.sliding_window_view(x, (2, 2), (1, 2))
+        patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 12)
+        self.assertLen(patches, 6 * 8 * 7)
+        variances = np.linalg.eigvalsh(np.cov(patches.T, bias=True))[::-1]
+        # Not by so much where there is next to nothing to see.
+        self.assertLess(variances[-1], 1e-5)
+        expected = np.diag(variances / (variances + 5e-4))
+        whitened = np.cov((patches @ filters[:, :12]).T, bias=True)
+        np.testing.assert_allclose(whitened, expected, atol=1e-4)
+
+    def test_the_first_layer_is_of_the_images_and_stays(self):
+        model = models.Airbench((0.4,), (0.2,), widths=(3,)).build(2)
+        self.assertEqual(model.examples, 1000)
+        variables, other = (
+            model.init(jax.random.key(seed), self.photos()) for seed in (0, 1)
+        )
+        filters = variables["whitening"]["filters"]
+        np.testing.assert_array_equal(filters, other["whitening"]["filters"])
+        expected = airbench.whitening((self.photos() - 0.4) / 0.2)
+        np.testing.assert_allclose(filters, expected, rtol=1e-3, atol=1e-3)
+        optimizer = optax.chain(optax.add_decayed_weights(0.5), optax.sgd(0.1))
+        step = jax.jit(train.make_step(model, optimizer))
+        state = train.State(
+            jnp.int32(0), variables, optimizer.init(variables["params"])
+        )
+        state, _ = step(jax.random.key(0), state, self.photos(), jnp.arange(6) % 2)
+        np.testing.assert_array_equal(state.params["whitening"]["filters"], filters)
+        changed = jax.tree.map(
+            lambda a, b: bool((a != b).any()),
+            variables["params"],
+            state.params["params"],
+        )
+        self.assertTrue(all(jax.tree.leaves(changed)))
+
+    def test_computes_what_is_published(self):
+        """By NumPy, of one block: its first layer, two convolutions, its maxima."""
+        model = models.Airbench((0.4,), (0.2,), widths=(3,)).build(2)
+        x = self.photos()[:1, :4, :5]
+        variables = draw(model, x)
+        params, running = variables["params"], variables["batch_stats"]
+
+        def convolved(x, kernel):
+            windows = np.lib.stride_tricks.sliding_window_view(
+                x, kernel.shape[:2], (0, 1)
+            )
+            return np.einsum("hwcij,ijco->hwo", windows, kernel)
+
+        def gelu(x):
+            return x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+        def shifted(x, name):
+            mean, var = (running[name]["BatchNorm_0"][k] for k in ("mean", "var"))
+            return (x - mean) / np.sqrt(var + 1e-5) + 8 * params[name]["bias"]
+
+        y = (np.float64(x[0]) - 0.4) / 0.2
+        y = gelu(convolved(y, variables["whitening"]["filters"]) + params["bias"])
+        y = np.pad(y, ((1, 1), (1, 1), (0, 0)))
+        y = convolved(y, params["Conv_0"]["kernel"])
+        self.assertEqual(y.shape, (3, 4, 3))
+        y = y[:2].reshape(1, 2, 2, 2, 3).max((1, 3))
+        y = np.pad(gelu(shifted(y, "Shift_0")), ((1, 1), (1, 1), (0, 0)))
+        y = gelu(shifted(convolved(y, params["Conv_1"]["kernel"]), "Shift_1"))
+        output = model.apply(variables, x)
+        np.testing.assert_allclose(output.features[0], y.max((0, 1)) / 9, rtol=1e-4)
+
+    def test_half_of_the_kernels_begin_as_identities(self):
+        kernel = airbench.identity(jax.random.key(0), (3, 3, 4, 200))
+        x = jax.random.normal(jax.random.key(1), (2, 5, 6, 4))
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        np.testing.assert_array_equal(y[..., :4], x)
+        # As many as PyTorch's are: uniform up to 1 / √(inputs).
+        spread = float(jnp.std(kernel[..., 4:]) * jnp.sqrt(3 * 9 * 4))
+        self.assertBetween(spread, 0.95, 1.05)
+
+    def test_a_pass_is_a_fifth_of_that_of_resnet18(self):
+        self.enter_context(jax.numpy_dtype_promotion("standard"))
+        model = models.Airbench(**STATISTICS, dtype="bfloat16").build(10)
+        x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+        params = shapes(model, x)
+        # 0.236 by the layers' sides; XLA leaves out what is around the image.
+        cost = jax.jit(model.apply).lower(params, x).cost_analysis()
+        self.assertBetween(cost["flops"], 0.2e9, 0.24e9)
+
+        def loss(params, x):
+            output, _ = model.train(params, x)
+            return output.logits.sum()
+
+        def lowered(function, *inputs):
+            traced = jax.jit(function).trace(*inputs)
+            return traced.lower(lowering_platforms=("cuda", "tpu")).as_text()
+
+        convolution = "stablehlo.convolution"
+        self.assertIn(convolution, lowered(jax.grad(loss, argnums=1), params, x))
+        # A thousand images are not passed through the network for their filters.
+        self.assertFalse(convolution in lowered(model.init, jax.random.key(0), x))
+
+
 class ArchitecturesTest(parameterized.TestCase):
     def test_equal_settings_are_one_key(self):
         # What is compiled for a network is looked up by its settings.
@@ -390,6 +510,8 @@ class ArchitecturesTest(parameterized.TestCase):
         (models.Small, dict(widths=()), "at least one convolution"),
         (models.Small, dict(widths=(3, 0)), "widths must be positive.* got 0"),
         (models.Small, dict(patch=0), "patch must be positive.* got 0"),
+        (models.Airbench, dict(widths=()), "at least one block"),
+        (models.Airbench, dict(widths=(3, 0)), "widths must be positive.* got 0"),
         (models.MLP, dict(widths=(2.5,)), "widths must be positive whole.* 2.5"),
         (models.VGG16, dict(width=0), "width must be positive.* got 0"),
         (models.MLP, dict(mean=0.5), r"mean must be a tuple.* 0.5; .* \(0.5,\)"),

@@ -1,5 +1,7 @@
 """Objectives of training against their equations, and one of a user's own."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ from absl.testing import parameterized
 from scipy import special
 
 from nrf import attacks, losses, models, train
+from nrf.config import Training
+from nrf.experiments import build
 from nrf.losses import LogitPairing, Madry, Objective, Trades
 
 LINEAR = models.function(
@@ -72,6 +76,23 @@ class EquationsTest(parameterized.TestCase):
         np.testing.assert_allclose(values, cross_entropy(moved(), self.y), rtol=1e-6)
         np.testing.assert_allclose(output.logits, logits(moved()), rtol=1e-6)
 
+    def test_smoothed_labels_share_their_weight(self):
+        values, *_ = self.descend(Madry(smoothing=0.25))
+        targets = optax.smooth_labels(jax.nn.one_hot(self.y, 3), 0.25)
+        expected = optax.softmax_cross_entropy(logits(moved()), targets)
+        np.testing.assert_allclose(values, expected, rtol=1e-6)
+        # The attack climbs what it climbs without.
+        climbed = Madry(smoothing=0.25)(LINEAR).climb(
+            LINEAR.init(jax.random.key(0), clean()), moved(), self.y
+        )
+        np.testing.assert_allclose(climbed, cross_entropy(moved(), self.y), rtol=1e-6)
+        # So a training does that says so.
+        with mock.patch.object(train, "make_step") as make:
+            build.trainer(LINEAR, Training(1, 2, 0.1, label_smoothing=0.25), 2)
+        objective = make.call_args.kwargs["objective"]
+        again, *_ = self.descend(lambda model: objective)
+        np.testing.assert_array_equal(again, values)
+
     def test_trades(self):
         values, output, _ = self.descend(Trades(beta=5.0))
         expected = cross_entropy(clean(), self.y) + 5 * kl(clean(), moved())
@@ -125,6 +146,8 @@ class EquationsTest(parameterized.TestCase):
             Trades(beta=weight)
         with self.assertRaisesRegex(ValueError, "weight must be at least 0 and"):
             LogitPairing(weight=weight)
+        with self.assertRaisesRegex(ValueError, r"smoothing must be in \[0, 1\), got"):
+            Madry(smoothing=weight)
 
 
 class TrainingTest(parameterized.TestCase):

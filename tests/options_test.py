@@ -212,8 +212,10 @@ class ParseTest(parameterized.TestCase):
 
     def test_flags(self):
         found = parse("--plan --quiet --reuse a b --refuse")
-        self.assertEqual(found.flags, (True, True, (Path("a"), Path("b")), None))
+        self.assertEqual(found.flags, ("here", True, (Path("a"), Path("b")), None))
         self.assertTrue(found.config.work.refuse)
+        for line, where in (("--plan h100", "h100"), ("--plan", "here"), ("", None)):
+            self.assertEqual(parse(line).flags.plan, where)
 
     @parameterized.parameters(
         ("--robust.attack.steps 0", "--robust.attack: steps must be at least 1, got 0"),

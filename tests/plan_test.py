@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import helpers
+import jax
+import numpy as np
 from absl.testing import parameterized
 from helpers import tiny
 
-from nrf.config import Training
+from nrf.config import Evaluation, Training
 from nrf.experiments import main, plan
+from nrf.models import MLP, ResNet18
 
 GAUSSIAN = runpy.run_path(str(helpers.ROOT / "configs" / "gaussian.py"))["config"]
 
@@ -48,6 +51,69 @@ class PlanTest(parameterized.TestCase):
         # Two steps of the attack before the update.
         ratio = seconds["seed0/robust"] / seconds["seed0/standard"]
         self.assertAlmostEqual(ratio, 3, places=5)
+
+    def plan(self, config, **options):
+        with tempfile.TemporaryDirectory() as out:
+            planned = plan(config, out, **options)
+        return {one.step.removeprefix("seed0/"): one for one in planned}
+
+    def test_operations_and_traffic_are_those_of_the_layers(self):
+        """Counted by hand; XLA has what is elementwise too, and the loss."""
+        network = MLP((0.3,), (0.38,), widths=(64,))
+        planned = self.plan(tiny(network=network), device="a100")
+        # A product forward, and one back for each of its factors that is asked for.
+        first, second = 2 * 64 * 64, 2 * 64 * 10
+        there, back = 64 + 64, 64 + 10
+        weights = (64 * 64 + 64 * 10) / 256
+        for name, passes, operations, numbers in (
+            ("D_R", 60 * 3, 2 * first + 2 * second, 2 * (there + back + weights)),
+            ("standard", 120, 2 * first + 3 * second, 2 * there + 3 * back),
+        ):
+            one = planned[name]
+            self.assertBetween(one.operations / passes / operations, 1, 1.1)
+            self.assertBetween(one.moved / passes / (2 * 4 * numbers), 1, 1.3)
+
+    @parameterized.parameters(
+        ("a100", "float32", 19.5), ("h100", "bfloat16", 989.4), ("v5e", "float32", 32.8)
+    )
+    def test_predictions_are_the_slower_of_two(self, device, precision, rate):
+        """By makers' numbers and the shares that the module says."""
+        bandwidth = {"a100": 2.039, "h100": 3.35, "v5e": 0.819}[device]
+        wide = MLP((0.3,), (0.38,), widths=(2048, 2048))
+        for network in (MLP((0.3,), (0.38,), widths=(8,)), wide):
+            config = tiny(network=network, precision=precision)
+            one = self.plan(config, device=device)["D_R"]
+            computing = one.operations / (0.36e12 * rate)
+            moving = one.moved / (0.70e12 * bandwidth)
+            # In half precision no product of so few images is worth its weights.
+            full = precision == "float32"
+            self.assertEqual(computing > moving, full and network is wide)
+            np.testing.assert_allclose(one.seconds, max(computing, moving), rtol=2e-3)
+
+    def test_networks_in_half_precision_are_as_fast_as_that(self):
+        # Flax's BatchNorm mixes types by design.
+        self.enter_context(jax.numpy_dtype_promotion("standard"))
+
+        def at(dtype):
+            network = ResNet18((0.3,), (0.38,), width=64, dtype=dtype)
+            config = tiny(network=network, precision="float32", sets=tiny().sets[:1])
+            return self.plan(config, device="h100")["D_R"]
+
+        whole, half = at("float32"), at("bfloat16")
+        self.assertAlmostEqual(whole.operations / half.operations, 1, places=2)
+        self.assertAlmostEqual(whole.moved / half.moved, 2, delta=0.1)
+        self.assertGreater(whole.seconds / half.seconds, 4)
+
+    def test_radii_that_are_not_thorough_take_less(self):
+        radii = Evaluation("l2", (0.25, 0.5), steps=3, thorough=(0.5,))
+        planned = self.plan(tiny(evaluation=radii), device="h100")
+        passes = [planned[f"score_robust_l2_{e}"].examples for e in (0.25, 0.5)]
+        # The attack; at a large radius, by Square, and with more steps.
+        self.assertEqual(passes, [40, 4 * 40])
+
+    def test_refuses_unknown_devices(self):
+        with self.assertRaisesRegex(ValueError, "one of a100, h100, .*got 'b100'"):
+            self.plan(tiny(), device="b100")
 
     def test_what_a_run_has_is_done(self):
         config = tiny(seeds=(0, 1))

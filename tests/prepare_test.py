@@ -61,8 +61,8 @@ class RefusalsTest(parameterized.TestCase):
         self.refused(tiny(networks=networks), "must be in 1 .. 6,.* got 20")
 
     @parameterized.parameters(
-        *"cifar10 cifar10_fast cifar10_full cifar10_small digits photos photos_full "
-        "planted transfer transfer_small".split()
+        *"cifar10 cifar10_fast cifar10_full cifar10_minute cifar10_small digits photos "
+        "photos_full planted transfer transfer_small".split()
     )
     def test_configs_start_on_eight_devices(self, name):
         config = replace(options.load(name), train_examples=None, test_examples=None)

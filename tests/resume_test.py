@@ -34,7 +34,7 @@ STANDARD = Training(epochs=3, batch_size=8, learning_rate=0.1, pad=1, flip=True)
 TRAININGS = {
     "standard": STANDARD,
     "robust": replace(STANDARD, attack=PGD("l2", 0.3, 2, 0.2, random_start=True)),
-    "holdout": replace(STANDARD, holdout=0.25),
+    "holdout": replace(STANDARD, holdout=0.25, averaging=0.8),
 }
 UPDATES = {"standard": 12, "robust": 12, "holdout": 9}
 

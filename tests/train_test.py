@@ -1,13 +1,17 @@
 """Training: one step against its equations, epochs against their promises."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from absl.testing import parameterized
 
-from nrf import attacks, data, devices, losses, models, train
+from nrf import attacks, data, devices, losses, models, runs, train
+from nrf.config import Training
 from nrf.data import Dataset
+from nrf.experiments import averages, networks
 
 
 def toy(count=64, seed=0):
@@ -128,6 +132,62 @@ class StepTest(parameterized.TestCase):
                 jax.random.key(0), state, jnp.asarray(toy().images), toy().labels
             )
         self.assertFalse(bool((seen[0] == seen[1]).all()))
+
+
+class AverageTest(parameterized.TestCase):
+    def test_is_that_of_a_loop_over_all_weights(self):
+        x, y = jnp.asarray(toy(8).images), toy(8).labels
+        plain, decay = optax.sgd(0.3, momentum=0.9), 0.8
+        chain = optax.chain(plain, averages.averaging(decay))
+        step = jax.jit(train.make_step(MODEL, chain))
+        state = train.init(jax.random.key(1), MODEL, chain, x)
+        seen, weights = [], []
+        for _ in range(5):
+            state, _ = step(jax.random.key(0), state, x, y)
+            seen.append(jax.tree.leaves(state.params["params"]))
+            weights = [decay * weight for weight in weights] + [1.0]
+            found = jax.tree.leaves(averages.averaged(state)["params"])
+            for values, mean in zip(zip(*seen, strict=True), found, strict=True):
+                expected = np.average(values, axis=0, weights=weights)
+                np.testing.assert_allclose(mean, expected, rtol=1e-5, atol=1e-6)
+        # Training itself is as without.
+        state = train.init(jax.random.key(1), MODEL, plain, x)
+        step = jax.jit(train.make_step(MODEL, plain))
+        for _ in range(5):
+            state, _ = step(jax.random.key(0), state, x, y)
+        for a, b in zip(seen[-1], jax.tree.leaves(state.params), strict=True):
+            np.testing.assert_array_equal(a, b)
+        self.assertIs(averages.averaged(state), state.params)
+
+    def test_is_what_trainings_give(self):
+        """Epochs of one update: shorter trainings have the weights in between."""
+        images = toy().images.mean((1, 2), keepdims=True)
+        dataset = toy()._replace(images=images.astype(np.float32))
+        training = Training(3, 64, 40.0, schedule="steps", drops=(), weight_decay=0.0)
+
+        def trained(**changes):
+            key, env = jax.random.key(2), runs.local()
+            return networks.fit(
+                key,
+                dataset,
+                dataset,
+                network=models.Linear((0.5,), (0.25,)),
+                training=replace(training, **changes),
+                env=env,
+            )
+
+        seen = [jax.tree.leaves(trained(epochs=count).params) for count in (1, 2, 3)]
+        found = trained(averaging=0.5)
+        for values, mean in zip(
+            zip(*seen, strict=True), jax.tree.leaves(found.params), strict=True
+        ):
+            expected = np.average(values, axis=0, weights=[1, 2, 4])
+            np.testing.assert_allclose(mean, expected, rtol=1e-4)
+        # It is what was tested, too.
+        print(
+            [one["test_accuracy"] for one in found.history],
+            [one["test_accuracy"] for one in trained().history],
+        )
 
 
 class EpochsTest(parameterized.TestCase):

@@ -43,7 +43,7 @@ def pgd(
       loss: One value per example, to climb. A loss of logits, and `losses.judged`,
         says what fools, too: that is best, and then what has the highest loss.
       threat: Where the perturbation may go.
-      steps: At least 1.
+      steps: At least 1. May be traced, without `decay`: one program for any number.
       step_size: In the threat's norm and [0, 1] pixels.
       random_start: Start at a random allowed perturbation, not at x.
       restarts: Random starts per example, run as one batch of `restarts * B` images;
@@ -62,7 +62,7 @@ def pgd(
     Raises:
       ValueError: a bad option here; a bad batch when the attack is called.
     """
-    with_momentum = _check_steps(steps, step_size, momentum)
+    with_momentum = _check_steps(steps, step_size, momentum, decay)
     check_restarts(random_start, restarts)
     loss = judging(loss)
 
@@ -82,7 +82,11 @@ def pgd(
         x_adv = jnp.clip(x + threat.sample(keys, x), 0, 1) if random_start else x
         carry = x_adv, unranked(x), jnp.zeros_like(x) if with_momentum else None
         shares = (1 - np.arange(steps) / steps).astype(x.dtype) if decay else None
-        (x_adv, best, _), _ = jax.lax.scan(step, carry, shares, steps)
+        if is_traced(steps):
+            carry = jax.lax.fori_loop(0, steps, lambda _, c: step(c, None)[0], carry)
+        else:
+            carry, _ = jax.lax.scan(step, carry, shares, steps)
+        x_adv, best, _ = carry
         if not keep_best and restarts == 1:
             return unranked(x_adv)
         last = rank(x_adv, two_values(loss(params, x_adv, y), x))
@@ -173,9 +177,14 @@ def restarted(
     return attack
 
 
-def _check_steps(steps, step_size, momentum):
+def _check_steps(steps, step_size, momentum, decay):
     """Whether there is momentum; ValueError if an option is bad."""
-    check_count("steps", steps)
+    if not is_traced(steps):
+        check_count("steps", steps)
+    elif decay:
+        raise ValueError(
+            "decay needs steps that are known, to shrink by; got traced ones."
+        )
     check_positive("step_size", step_size)
     if not is_traced(momentum) and not 0 <= momentum <= 1:
         raise ValueError(f"momentum must be in [0, 1], got {momentum}.")

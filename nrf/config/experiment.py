@@ -1,7 +1,7 @@
 """The main experiment: networks on D, the sets made with them, and what is asked."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nrf.config.optional import AutoAttack, Closeness, Controls, Student, Tables
@@ -174,7 +174,7 @@ class Experiment:
     def tested(self, on: str) -> Evaluation:
         """How networks trained on the set `on` are tested; some without attack."""
         plain = any(one.name == on and not one.attacked for one in self.all_sets)
-        return replace(self.evaluation, epsilons=()) if plain else self.evaluation
+        return self.evaluation.at() if plain else self.evaluation
 
     @property
     def reported_epsilon(self) -> float | None:

@@ -10,11 +10,12 @@ on by any of its fields: `--robust.attack.norm l2`.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
 from nrf.config import comments
+from nrf.config.accelerators import ACCELERATORS
 from nrf.config.fields import MISSING, Field, Group, Refused, change, walk
 from nrf.config.files import load, shipped
 
@@ -32,7 +33,7 @@ class OptionError(ValueError):
 class Flags(NamedTuple):
     """What is asked for beside the config."""
 
-    plan: bool = False  # Only show the steps, and which of them are done.
+    plan: str | None = None  # Only show the steps; with times of "here", or of that.
     quiet: bool = False  # Show no progress.
     reuse: tuple[Path, ...] = ()  # Other runs, whose equal steps are taken over.
     # Of a run of several processes, what `nrf.hosts.start` is called with.
@@ -54,7 +55,7 @@ def parse(config: Any, args: list[str], *, prog: str = "nrf run CONFIG") -> Pars
       SystemExit: after --help (0), and after an option that does not exist or cannot
         be read, which it tells on stderr (2).
     """
-    off, on, rest = _switches(config, args)
+    off, on, rest = _switches(config, _with_place(args))
     entries = list(walk(config, reserved=_RESERVED, on=on, off=off))
     if not {"-h", "--help"} & set(rest):
         _check_required(entries, rest)
@@ -77,6 +78,15 @@ def parse(config: Any, args: list[str], *, prog: str = "nrf run CONFIG") -> Pars
     reuse, hosts = tuple(values["reuse"]), _hosts(values)
     flags = Flags(values["plan"], values["quiet"], reuse, hosts)
     return Parsed(config, values["out"], flags)
+
+
+def _with_place(args: list[str]) -> list[str]:
+    """The words, with "here" behind a --plan that stands alone."""
+    words: list[str] = []
+    for word, after in zip(args, [*args[1:], "--"], strict=True):
+        alone = word == "--plan" and after.startswith("-")
+        words += [word, "here"] if alone else [word]
+    return words
 
 
 def _hosts(values: Mapping[Any, Any]) -> dict[str, Any] | None:
@@ -232,7 +242,13 @@ def _flags(entries: list[Field | Group]) -> list[tuple[str, Any, Any]]:
             "Folder of the run; what is in it is not made again.",
             tyro.MISSING,
         ),
-        ("plan", flag, "Only show the steps, which are done, and what is left.", False),
+        (
+            "plan",
+            Literal["here", *ACCELERATORS] | None,
+            "Only show the steps, which are done, and what is left: here, if it stands "
+            "alone, or predicted for an accelerator.",
+            None,
+        ),
         ("quiet", flag, "Show no progress.", False),
         (
             "reuse",

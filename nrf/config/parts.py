@@ -4,7 +4,7 @@ import math
 import numbers
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 Norm = Literal["l2", "linf"]
@@ -65,7 +65,7 @@ def require_builder(network: Any) -> None:
     require(
         callable(getattr(network, "build", None)),
         f"network must have a method build(num_classes), got {network!r}; nrf.models "
-        "has eight, and a frozen dataclass of your own will do.",
+        "has nine, and a frozen dataclass of your own will do.",
     )
 
 
@@ -153,6 +153,11 @@ class Training:
     # The least part of an image that a random crop of it shows, enlarged to the image's
     # size; 0 for no such crops.
     crop: float = field(default=0.0, metadata={"later": True}, kw_only=True)
+    # The part of a label's weight that is spread over all classes evenly.
+    label_smoothing: float = field(default=0.0, metadata={"later": True}, kw_only=True)
+    # Decay, for each update, of an average of the weights, which is what is tested and
+    # kept instead of the last ones; 0 for none.
+    averaging: float = field(default=0.0, metadata={"later": True}, kw_only=True)
     attack: PGD | None = None  # Adversarial training when given.
     # What the attack climbs and the update descends, made of a Model: see `nrf.losses`.
     # None is cross-entropy for both (Madry et al.).
@@ -187,6 +192,21 @@ class Training:
             f"rotation must be in [0, 180] degrees, got {self.rotation}.",
         )
         require(0 <= self.crop <= 1, f"crop must be in [0, 1], got {self.crop}.")
+        require(
+            0 <= self.label_smoothing < 1,
+            f"label_smoothing must be in [0, 1), got {self.label_smoothing}; 0.1 "
+            "leaves nine tenths of the weight to the label.",
+        )
+        require(
+            not (self.label_smoothing and self.objective),
+            f"label_smoothing={self.label_smoothing} is of the cross-entropy, and "
+            f"{self.objective} says itself what is descended; smooth the labels there.",
+        )
+        require(
+            0 <= self.averaging < 1,
+            f"averaging must be in [0, 1), got {self.averaging}; it is a decay: 0.99 "
+            "averages about the last hundred updates.",
+        )
         starts_still = self.attack is not None and not self.attack.random_start
         require(
             not (starts_still and getattr(self.objective, "needs_random_start", False)),
@@ -214,6 +234,10 @@ class Evaluation:
     loss: Literal["cross_entropy", "margin"] = "cross_entropy"  # What attacks climb.
     # Of Square, on what withstood, to see whether gradients mislead; 0 for none.
     queries: int = 100
+    # The radii at which what withstood is attacked again; None: all of them.
+    thorough: tuple[float, ...] | None = field(
+        default=None, metadata={"later": True}, kw_only=True
+    )
 
     def __post_init__(self):
         for epsilon in self.epsilons:
@@ -222,6 +246,10 @@ class Evaluation:
             len(set(self.epsilons)) == len(self.epsilons),
             f"epsilons must be different, got {self.epsilons}.",
         )
+        require(
+            set(self.thorough or ()) <= set(self.epsilons),
+            f"thorough must be some of the radii {self.epsilons}, got {self.thorough}.",
+        )
         require_counts(self, "steps", "restarts")
         require_counts(self, "queries", least=0)
         require_positive(self, "crossings")
@@ -229,6 +257,10 @@ class Evaluation:
             self.loss in ("cross_entropy", "margin"),
             f"loss must be 'cross_entropy' or 'margin', got {self.loss!r}.",
         )
+
+    def at(self, *epsilons: float) -> "Evaluation":
+        """The same at other radii, or without attack alone; thorough at all of them."""
+        return replace(self, epsilons=epsilons, thorough=None)
 
 
 @dataclass(frozen=True)

@@ -128,14 +128,15 @@ def _neighbours(threat, epsilon, probes, x, y):
     return jnp.sum(others, 0), jnp.sum(pairs, 0)
 
 
-def make_attack(attack_at: Callable[[Any], Attack]) -> Callable[..., Images]:
-    """attack(key, params, epsilon, indices, x, y) -> x_adv, at any radius.
+def make_attack(attack_at: Callable[..., Attack]) -> Callable[..., Images]:
+    """attack(key, params, epsilon, indices, x, y, **more) -> x_adv, at any radius.
 
-    `indices` [B] are the examples' places in the data set.
+    `indices` [B] are the examples' places in the data set; `more` are numbers for
+    `attack_at` beside the radius.
     """
 
-    def attack(key, params, epsilon, indices, x, y):
-        return attack_at(epsilon)(example_keys(key, indices), params, x, y)
+    def attack(key, params, epsilon, indices, x, y, **more):
+        return attack_at(epsilon, **more)(example_keys(key, indices), params, x, y)
 
     return attack
 

@@ -1,6 +1,7 @@
 """The evidence of a robust accuracy, collected in the pass that computes it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.attacks import Threat
-from nrf.evaluate.accuracy import checked, make_predict
+from nrf.evaluate.accuracy import answers, checked
 from nrf.evaluate.active import make_active
 from nrf.evaluate.checks import (
     Observed,
@@ -35,6 +36,7 @@ from nrf.types import (
 
 _PROBES = 16  # Images of the data set that balls are searched for.
 _PLANTED = 64  # Images of the active test.
+_answers = jax.jit(answers)
 
 
 class Gathered(NamedTuple):
@@ -50,9 +52,8 @@ class Checks(NamedTuple):
     attack: Callable  # Of `make_attack`, as `more_steps` and `other`.
     observe: Callable  # Of `make_observe`.
     twice: Callable  # Of `make_twice`.
-    predict: Callable  # Of `evaluate.make_predict`.
     threat_at: Callable[[Any], Threat]
-    attack_at: Callable[[Any], Attack]
+    attack_at: Callable[..., Attack]
     crossings: float | None
     more_steps: Callable | None
     other: Callable | None
@@ -70,9 +71,10 @@ def make_checks(
     apply: Callable[[Params, Images], Any],
     loss: Loss,
     threat_at: Callable[[Any], Threat],
-    attack_at: Callable[[Any], Attack],
+    attack_at: Callable[..., Attack],
     *,
     crossings: float | None = None,
+    steps: int | None = None,
     more_steps: Callable[[Any], Attack] | None = None,
     other: Callable[[Any], Attack] | None = None,
     attack_on: Callable[[Apply], Callable[[Any], Attack]] | None = None,
@@ -87,6 +89,8 @@ def make_checks(
       attack_at: Radius -> the attack whose accuracy it is.
       crossings: Steps times step size, over epsilon. 1 reaches the edge of the ball
         from its middle, 2 any point from any other.
+      steps: Where `attack_at` takes `steps`, which may be traced: so many; the same
+        program then makes `more_steps`.
       more_steps: Radius -> the same attack with at least twice the steps.
       other: Radius -> an attack without gradients, or with those of another network.
       attack_on: Network -> what `attack_at` is for that network. It allows the active
@@ -96,19 +100,21 @@ def make_checks(
     """
     apply = checked(apply)
 
-    def attack(at):
+    def compiled(at):
         return None if at is None else jax.jit(make_attack(at))
 
+    attack, more = compiled(attack_at), compiled(more_steps)
+    if steps:
+        attack, more = (partial(attack, steps=np.int32(n)) for n in (steps, 2 * steps))
     return Checks(
-        attack=attack(attack_at),
+        attack=attack,
         observe=jax.jit(make_observe(apply, loss, threat_at)),
         twice=jax.jit(make_twice(apply)),
-        predict=make_predict(apply),
         threat_at=threat_at,
         attack_at=attack_at,
         crossings=crossings,
-        more_steps=attack(more_steps),
-        other=attack(other),
+        more_steps=more,
+        other=compiled(other),
         active=attack_on and jax.jit(make_active(apply, threat_at, attack_on)),
         any_radius=any_radius,
     )
@@ -159,9 +165,8 @@ def gather(
     on = _On(key, checks, params, dataset, epsilon, batch_size, mesh, tick, shards)
     observed, varied, mixed = on.observe(made)
     withstood = np.asarray(observed.withstood)
-    more: dict[str, Any] = {}
-    if thorough:
-        more = on.again(np.flatnonzero(withstood), threat) | on.active()
+    left = np.flatnonzero(withstood)
+    more = on.again(left, threat) | on.active() if thorough else {}
     if fooled is not None:
         known = int(np.sum(withstood & fooled))
         more["lost_to_other"] = max(more.get("lost_to_other") or 0, known)
@@ -201,12 +206,12 @@ class _On(NamedTuple):
         some = np.unique(np.linspace(0, total - 1, _PROBES).round().astype(int))
         probes = self.dataset.images[some], self.dataset.labels[some]
         probes = devices.copy(self.mesh, probes)
-        radius = jnp.float32(self.epsilon)
+        at = self.key, self.params, jnp.float32(self.epsilon)
 
         def examine(indices, x, y, *x_adv):
             if not x_adv:
-                x_adv = [self.perturb(self.checks.attack, radius, indices, x, y)]
-            observed = self.checks.observe(self.params, radius, probes, *x_adv, x, y)
+                x_adv = [self.checks.attack(*at, indices, x, y)]
+            observed = self.checks.observe(*at[1:], probes, *x_adv, x, y)
             return observed, compare(self.checks.twice, self.params, x)
 
         arrays: tuple = (np.arange(total), self.dataset.images, self.dataset.labels)
@@ -236,42 +241,37 @@ class _On(NamedTuple):
             return {}
         total = len(self.dataset.labels)
         some = np.unique(np.linspace(0, total - 1, _PLANTED).round().astype(int))
-        radius = jnp.float32(self.epsilon)
-
-        def test(indices, x):
-            return self.checks.active(self.key, self.params, radius, indices, x)
-
-        arrays = some, self.dataset.images[some]
-        planted, found = self.over(test, arrays, pack=True, tick=lambda examples: None)
+        at = self.key, self.params, jnp.float32(self.epsilon)
+        planted, found = self.over(
+            partial(self.checks.active, *at),
+            (some, self.dataset.images[some]),
+            batch_size=min(self.batch_size, len(some)),
+            tick=lambda examples: None,
+        )
         return {"planted": int(planted.sum()), "found": int(found.sum())}
 
     def lost(self, attack: Callable, left: np.ndarray, radius: float) -> int:
         """How many of the examples at `left` [L] the attack fools."""
         total = len(self.dataset.labels)
-        if left.size < total:
-            self.tick(total - left.size)
+        self.tick(total - left.size)
         if not left.size:
             return 0
-        labels = self.dataset.labels[left]
 
         def predict(*batch):
-            x_adv = self.perturb(attack, jnp.float32(radius), *batch)
-            return self.checks.predict(self.params, x_adv)
+            x_adv = attack(self.key, self.params, jnp.float32(radius), *batch)
+            kept = np.ones(len(x_adv), bool)
+            return _answers(self.checks.twice(self.params, x_adv, kept)[0])
 
+        labels = self.dataset.labels[left]
         arrays = left, Rows(self.dataset.images, left), labels
-        return int(np.sum(self.over(predict, arrays, pack=True) != labels))
-
-    def perturb(self, attack: Callable, radius: jax.Array, *batch: Any) -> Images:
-        return attack(self.key, self.params, radius, *batch)
+        # Of several batches the last is little work, not worth compiling a second size.
+        told = self.over(predict, arrays, pack=total <= self.batch_size)
+        return int(np.sum(told != labels))
 
     def over(self, f: Callable, arrays: tuple, **options: Any) -> Any:
-        return devices.map_examples(
-            f,
-            arrays,
-            batch_size=self.batch_size,
-            mesh=self.mesh,
-            **{"tick": self.tick, "shards": self.shards, **options},
-        )
+        for name in ("batch_size", "mesh", "tick", "shards"):
+            options.setdefault(name, getattr(self, name))
+        return devices.map_examples(f, arrays, **options)
 
 
 def _check(checks, dataset, epsilon, batch_size, made, fooled) -> Threat:

@@ -4,7 +4,6 @@ Of the networks of the figure, at the reported radius.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -42,7 +41,7 @@ def run(
             made[name],
             made["test"],
             *broken,
-            evaluation=replace(config.evaluation, epsilons=()),
+            evaluation=config.evaluation.at(),
             epsilon=epsilon,
             settings=settings,
         )

@@ -6,16 +6,15 @@ ask for the same, share one compiled program.
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from nrf import attacks, data, evaluate, features, losses, train
 from nrf.config import PGD, AutoAttack, Evaluation, Features, Norm, Training
 from nrf.evaluate import sequence
+from nrf.experiments.averages import averaging
 from nrf.types import Apply, Attack, Loss, Model, outputs
 
 THREATS = {"l2": attacks.l2, "linf": attacks.linf}
@@ -62,16 +61,17 @@ def attack(settings: PGD, loss: Loss) -> Attack:
     )
 
 
-def attack_at(settings: Evaluation, apply: Apply) -> Callable[[jax.Array], Attack]:
-    """The attack that evaluates a network, for any radius."""
+def attack_at(settings: Evaluation, apply: Apply) -> Callable[..., Attack]:
+    """The attack that evaluates a network, for any radius and number of steps."""
     loss = getattr(losses, settings.loss)(apply)
 
-    def at(epsilon):
+    def at(epsilon, steps=settings.steps):
         return attacks.pgd(
             loss,
             THREATS[settings.norm](epsilon),
-            steps=settings.steps,
-            step_size=epsilon * settings.crossings / settings.steps,
+            steps=steps,
+            # Rounded as XLA rounds epsilon * crossings / steps with known steps.
+            step_size=epsilon * (settings.crossings * (1 / jnp.float32(steps))),
             random_start=settings.restarts > 1,
             restarts=settings.restarts,
         )
@@ -85,7 +85,8 @@ def trainer(
 ) -> tuple[optax.GradientTransformation, Callable]:
     """Optimizer, and compiled update, for that many training examples."""
     chain = optimizer(settings, settings.epochs * (examples // settings.batch_size))
-    objective = (settings.objective or losses.Madry())(net)
+    smoothed = losses.Madry(settings.label_smoothing)
+    objective = (settings.objective or smoothed)(net)
     step = train.make_step(
         net,
         chain,
@@ -120,6 +121,7 @@ def optimizer(settings: Training, steps: int) -> optax.GradientTransformation:
     else:
         drops = {round(drop * steps): 0.1 for drop in settings.drops}
         schedule = optax.piecewise_constant_schedule(rate, drops)
+    average = [averaging(settings.averaging)] if settings.averaging else []
     return optax.chain(
         optax.add_decayed_weights(settings.weight_decay),
         optax.sgd(
@@ -129,6 +131,7 @@ def optimizer(settings: Training, steps: int) -> optax.GradientTransformation:
             settings.momentum or None,
             nesterov=settings.nesterov,
         ),
+        *average,
     )
 
 
@@ -155,7 +158,7 @@ def holdout_correct(net: Model, settings: Training) -> evaluate.Correct:
 
 def checks(net: Model, settings: Evaluation) -> evaluate.Checks:
     """The attack that evaluates, and what tells whether it can be believed."""
-    return _checks(net, replace(settings, epsilons=()))  # One program for all radii.
+    return _checks(net, settings.at())  # One program for all radii.
 
 
 @cached
@@ -173,7 +176,7 @@ def _checks(net: Model, settings: Evaluation) -> evaluate.Checks:
         threat,
         attack_at(settings, net.apply),
         crossings=settings.crossings,
-        more_steps=attack_at(replace(settings, steps=2 * settings.steps), net.apply),
+        steps=settings.steps,
         other=blind if settings.queries else None,
         attack_on=functools.partial(attack_at, settings),
     )

@@ -1,6 +1,5 @@
 """The steps that every experiment shares: networks are trained and tested."""
 
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from nrf.config import Evaluation, Training
 from nrf.config.parts import evenly_spaced
 from nrf.evaluate import Evidence, statistics
 from nrf.experiments import build
+from nrf.experiments.averages import averaged
 from nrf.experiments.folds import keeping
 from nrf.rows import part
 from nrf.runs import Cost, Env, Made, Steps, Trained, costs
@@ -51,7 +51,8 @@ def fit(
     net = build.model(network, dataset.num_classes)
     dataset, holdout = train.hold_out(key_holdout, dataset, training.holdout)
     optimizer, update = build.trainer(net, training, len(dataset.labels))
-    state = train.init(key_init, net, optimizer, jnp.asarray(dataset.images[:1]))
+    seen = jnp.asarray(dataset.images[: net.examples])
+    state = train.init(key_init, net, optimizer, seen)
     each = len(dataset.labels) // training.batch_size
     with keeping(train.Position(0, state, ()), env, training.epochs, each) as keep:
         env.tick(keep.updates * training.batch_size)
@@ -67,25 +68,25 @@ def fit(
             tick=env.tick,
             keep=keep,
         ):
+            weights = averaged(trained)
             measured = {
                 "epoch": keep.now.at.epoch + 1,
                 "loss": float(metrics.loss),
                 "accuracy": float(metrics.accuracy),
-                "test_accuracy": _accuracy(
-                    build.correct(net), trained.params, test, env
-                ),
+                "test_accuracy": _accuracy(build.correct(net), weights, test, env),
             }
             best, params = keep.now.best, keep.now.params
             if len(holdout.labels):
                 right = build.holdout_correct(net, training)
-                accuracy = _accuracy(right, trained.params, holdout, env)
+                accuracy = _accuracy(right, weights, holdout, env)
                 measured["holdout_accuracy"] = accuracy
                 if accuracy > best:
-                    best, params = accuracy, jax.device_get(trained.params)
+                    best, params = accuracy, jax.device_get(weights)
             keep.epoch(measured, best, params)
             env.metrics(measured)
     params, at = keep.now.params, keep.now.at
-    return Trained(params or jax.device_get(at.state.params), [*keep.now.history])
+    params = params or jax.device_get(averaged(at.state))
+    return Trained(params, [*keep.now.history])
 
 
 def _accuracy(
@@ -166,12 +167,13 @@ def score_attacked(
     count: int,
     thorough: bool = True,
 ) -> list[Row]:
-    """The rows of `score` under attack; `thorough` is as in `evaluate.gather`."""
+    """The rows of `score` under attack; evidence is thorough where both allow it."""
     name = _name(network, on)
     if not thorough:
         name += f"_{evaluation.steps}_{evaluation.loss}"
     plain = evaluation.loss == "cross_entropy"
     rows = []
+    deep = evaluation.epsilons if evaluation.thorough is None else evaluation.thorough
     for epsilon in evaluation.epsilons:
         made = step(
             f"{name}_{evaluation.norm}_{epsilon:g}",
@@ -179,10 +181,10 @@ def score_attacked(
             network,
             on,
             # A radius more or less is no other evaluation.
-            evaluation=replace(evaluation, epsilons=()),
+            evaluation=evaluation.at(),
             epsilon=epsilon,
             count=count,
-            thorough=thorough,
+            thorough=thorough and epsilon in deep,
             draws=name,  # All radii draw the same random numbers.
         )
         if step.env.work.refuse:

@@ -54,7 +54,7 @@ def run(
     settings, evaluation = config.tables, config.evaluation
     assert settings is not None
     count = len(made["test"].value.labels)
-    clean = replace(evaluation, epsilons=())
+    clean = evaluation.at()
     rows: list[Row] = []
     for one in settings.sets:
         if one.train:
@@ -69,7 +69,7 @@ def run(
     radii = () if reported is None else (reported,)
     for steps in settings.strength:
         for loss in ("cross_entropy", "margin"):
-            at = replace(evaluation, epsilons=radii, steps=steps, loss=loss)
+            at = replace(evaluation.at(*radii), steps=steps, loss=loss)
             rows += score_attacked(
                 step,
                 made[settings.strength_of],

@@ -18,7 +18,7 @@ model. One of your own is a function of a model too:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -57,13 +57,22 @@ class Objective(NamedTuple):
 class Madry:
     """Cross-entropy at the attacked images (https://arxiv.org/abs/1706.06083).
 
-    Without an attack it is standard training.
+    Without an attack it is standard training. Labels are smoothed in the descent alone:
+    the attack climbs the cross-entropy with the labels themselves.
     """
+
+    # The part of a label's weight that all K classes share evenly
+    # (https://arxiv.org/abs/1512.00567).
+    smoothing: float = field(default=0.0, metadata={"later": True})
+
+    def __post_init__(self):
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing must be in [0, 1), got {self.smoothing}.")
 
     def __call__(self, model: Model) -> Objective:
         def descend(train, params, x, x_adv, y):
             output, params = train(params, x_adv)
-            return _cross_entropy(output, y), output, params
+            return _cross_entropy(output, y, self.smoothing), output, params
 
         return Objective(cross_entropy(model.apply), descend)
 
@@ -141,8 +150,13 @@ def divergence(z: jax.Array, other: jax.Array) -> jax.Array:
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q), -1)
 
 
-def _cross_entropy(output, y):
-    return optax.softmax_cross_entropy_with_integer_labels(output.logits, y)
+def _cross_entropy(output, y, smoothing=0.0):
+    value = optax.softmax_cross_entropy_with_integer_labels(output.logits, y)
+    if not smoothing:
+        return value
+    # To all classes alike: the mean over k of -log p_k.
+    spread = -jnp.mean(jax.nn.log_softmax(output.logits), -1)
+    return (1 - smoothing) * value + smoothing * spread
 
 
 def _check_weight(name, value):

@@ -13,6 +13,7 @@ from nrf.models.adapters import function, linen, nnx
 from nrf.models.architectures import (
     MLP,
     VGG16,
+    Airbench,
     DenseNet121,
     InceptionV3,
     Linear,
@@ -25,6 +26,7 @@ from nrf.types import Model, Output
 __all__ = [
     "MLP",
     "VGG16",
+    "Airbench",
     "DenseNet121",
     "InceptionV3",
     "Linear",

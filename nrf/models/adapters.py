@@ -73,7 +73,7 @@ def linen(
         return output, updated
 
     def init(key: Key, x: Images) -> Params:
-        return jax.jit(lambda key: call(key, x, False, module.init))(key)
+        return jax.jit(lambda key, x: call(key, x, False, module.init))(key, x)
 
     def apply(params: Params, x: Images) -> Output:
         return forward(params, x, False, [])[0]

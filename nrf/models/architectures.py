@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from nrf.models import densenet, inception, mlp, resnet, small, vgg
+from nrf.models import airbench, densenet, inception, mlp, resnet, small, vgg
 from nrf.models.adapters import linen
 from nrf.models.model import Body
 from nrf.types import Model
@@ -75,6 +75,30 @@ class Small(Architecture):
     def build(self, num_classes: int) -> Model:
         shape = {"widths": self.widths, "patch": self.patch}
         return self._model(small.Small, num_classes, **shape)
+
+
+@dataclass(frozen=True)
+class Airbench(Architecture):
+    """A network for speed, in the manner of airbench94; features [B, widths[-1]].
+
+    Its first layer is computed from the first thousand images of the training set.
+    """
+
+    # Channels of the blocks, of two convolutions each; images are halved by each.
+    widths: tuple[int, ...] = (64, 256, 256)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.widths:
+            raise ValueError("widths must name at least one block, got ().")
+        _check_positive(widths=self.widths)
+
+    def build(self, num_classes: int) -> Model:
+        body = airbench.Airbench(
+            num_classes, self.mean, self.std, jnp.dtype(self.dtype), widths=self.widths
+        )
+        # Without `identity_relu`: GELU has no units that are dead.
+        return linen(body)._replace(examples=1000)
 
 
 @dataclass(frozen=True)

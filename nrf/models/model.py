@@ -52,7 +52,7 @@ class Body(nn.Module):
                 f"{x.shape[1]} x {x.shape[2]}; the smallest side is {smallest}."
             )
 
-    def conv(self, width, kernel=3, stride=1, padding=None):
+    def conv(self, width, kernel=3, stride=1, padding=None, kernel_init=None):
         """`kernel` is a side or (height, width); `padding` by default half of it."""
         sides = (kernel, kernel) if isinstance(kernel, int) else kernel
         return nn.Conv(
@@ -62,7 +62,7 @@ class Body(nn.Module):
             padding=padding or [side // 2 for side in sides],
             use_bias=False,
             dtype=self.dtype,
-            kernel_init=he_normal,
+            kernel_init=kernel_init or he_normal,
             conv_general_dilated=conv,
         )
 

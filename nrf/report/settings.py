@@ -92,6 +92,7 @@ PAPER: Settings = {
         "restarts": UNSAID,
         "loss": UNSAID,
         "queries": UNSAID,
+        "thorough": UNSAID,
     },
 }
 # What is measured beside, and what changes no number of the six networks.

@@ -9,8 +9,17 @@ import numpy as np
 from nrf.runs import manifest
 from nrf.runs.steps import Env, Made, Steps, as_input, cost_of
 
-# rate(inputs, settings) -> seconds that a step of these takes for each of its passes.
-Rate = Callable[[Sequence[Any], dict[str, Any]], float]
+
+class Pass(NamedTuple):
+    """What it takes to bring one image forward and back through a network."""
+
+    seconds: float
+    operations: float
+    moved: float  # Bytes from and to memory.
+
+
+# rate(inputs, settings) -> what a step of these takes for each of its passes.
+Rate = Callable[[Sequence[Any], dict[str, Any]], Pass]
 
 
 class Planned(NamedTuple):
@@ -19,7 +28,9 @@ class Planned(NamedTuple):
     step: str  # "seed0/D_R"
     done: bool  # In this run's folder, or in one that it copies from.
     examples: int | None  # That it goes through; None: it does not say.
-    seconds: float | None  # Estimated here and now, without compilation.
+    seconds: float | None  # Without compilation; of a finished one, what it took.
+    operations: float | None  # Of floating-point numbers; None: not known, or done.
+    moved: float | None  # Bytes from and to memory; as these.
 
 
 class _Value(dict):
@@ -66,14 +77,14 @@ class Plan(Steps):
         place = self._place(name, about)
         values = [as_input(one.value) for one in inputs]
         cost = cost_of(f, values, settings)
-        seconds = None
+        takes: tuple = (None, None, None)
         if place:
-            seconds = manifest.read(place)["seconds"]
+            takes = (manifest.read(place)["seconds"], None, None)
         elif cost and self.rate:
-            seconds = cost.passes * self.rate(values, settings)
+            takes = tuple(cost.passes * one for one in self.rate(values, settings))
         examples = cost.examples if cost else None
         step = f"{self.folder.name}/{name}"
-        self.planned.append(Planned(step, place is not None, examples, seconds))
+        self.planned.append(Planned(step, place is not None, examples, *takes))
         first = next((v for v in values if hasattr(v, "labels")), None)
         labels, names = (first.labels, first.names) if first else (np.zeros(0), ())
         if (
@@ -102,3 +113,45 @@ class Plan(Steps):
             manifest.check_about(path, made, asked)
             return path
         return manifest.find((folder / name for folder in self.reuse), about)
+
+
+def table(steps: Sequence[Planned]) -> str:
+    """The plan for people to read, with what is left at its end."""
+    width = max([len(step.step) for step in steps] + [4])
+    head = f"{'step':{width}}  {'images':>13}  {'PFLOP':>8}  {'TB':>8}  {'time':>8}"
+    lines = [head]
+    for step in steps:
+        images = "–" if step.examples is None else f"{step.examples:,}"
+        time = "done" if step.done else duration(step.seconds)
+        work = f"{_in(1e15, step.operations):>8}  {_in(1e12, step.moved):>8}"
+        lines.append(f"{step.step:{width}}  {images:>13}  {work}  {time:>8}")
+    left = [step for step in steps if not step.done]
+    known = [step for step in left if step.seconds is not None]
+    sums = [sum(one) for one in zip(*(step[3:] for step in known), strict=True)]
+    # At most: attacks of a sequence are on what withstood those before. Small networks
+    # wait for compilation and files as long again.
+    total = ""
+    if known:
+        total = (
+            f"; at most {duration(sums[0])} of computation left, {_in(1e15, sums[1])} "
+            f"PFLOP and {_in(1e12, sums[2])} TB from and to memory"
+        )
+    more = ", and those whose time is not known" if 0 < len(known) < len(left) else ""
+    done = len(steps) - len(left)
+    return "\n".join([*lines, f"{done} of {len(steps)} steps are done{total}{more}."])
+
+
+def _in(unit: float, count: float | None) -> str:
+    """So many in that unit, to three digits; "–" for None."""
+    return "–" if count is None else f"{count / unit:.3g}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in the unit that suits it: "12 s", "35 min", "2.0 h"; "–" for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return "< 1 s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
