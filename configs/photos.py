@@ -71,5 +71,6 @@ config = Experiment(
     closeness=Closeness(),
     seeds=(0, 1, 2, 3, 4),
     test_examples=500,
-    work=Work(evaluation_batch=200),
+    # As many images as AutoAttack takes: one program for the evidence of both.
+    work=Work(evaluation_batch=100),
 )

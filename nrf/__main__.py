@@ -228,6 +228,7 @@ def _verify(args: list[str], begin: list[str]) -> int:
     from nrf.experiments import subject
 
     devices.cache_programs()
+    devices.share_cpu()
     if asked.check:
         comparison = subject.check(asked, source)
         print(comparison)

@@ -1,13 +1,57 @@
-"""Where compiled programs are kept, and what happens without a home."""
+"""How many devices a processor has; where programs are kept, with or without a home."""
 
 import os
 import pwd
 from unittest import mock
 
 import jax
+import numpy as np
 from absl.testing import parameterized
+from jax.sharding import Mesh
 
 from nrf import data, devices
+
+
+class ShareTest(parameterized.TestCase):
+    def updates(self, said=-1, refuse=None, **environment):
+        """What is asked of JAX where so many devices were said."""
+        config = mock.Mock(jax_num_cpu_devices=said)
+        config.update.side_effect = refuse
+        with (
+            mock.patch.object(jax, "config", config),
+            mock.patch.dict(os.environ, {"XLA_FLAGS": "", **environment}),
+        ):
+            devices.share_cpu()
+        return [call.args for call in config.update.call_args_list]
+
+    def test_two_unless_somebody_has_said_how_many(self):
+        two = [("jax_num_cpu_devices", 2)]
+        self.assertEqual(self.updates(), two)
+        self.assertEqual(self.updates(XLA_FLAGS="--xla_x=1"), two)
+        flag = "--xla_force_host_platform_device_count=8"
+        self.assertEmpty(self.updates(XLA_FLAGS=flag))
+        for said in (0, 1, 4):
+            self.assertEmpty(self.updates(said))
+        with mock.patch.object(jax.distributed, "is_initialized", return_value=True):
+            self.assertEmpty(self.updates())
+
+    def test_what_is_up_is_kept(self):
+        self.assertLen(self.updates(refuse=RuntimeError("it is up")), 1)
+        before = jax.devices()
+        with mock.patch.object(devices.start, "CPUS", 3):
+            devices.share_cpu()
+        self.assertEqual(jax.devices(), before)
+
+    @parameterized.parameters(("cpu", [0], 1), ("cpu", [0, 1], 4), ("gpu", [0], 4))
+    def test_trainings_use_one_processor_once(self, platform, processes, count):
+        four = [
+            mock.Mock(platform=platform, process_index=processes[i % len(processes)])
+            for i in range(4)
+        ]
+        mesh = Mesh(np.asarray(four), ("data",))
+        found = devices.for_training(mesh)
+        self.assertEqual([*found.devices.flat], four[:count])
+        self.assertEqual(found.axis_names, mesh.axis_names)
 
 
 class HomeTest(parameterized.TestCase):

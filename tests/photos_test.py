@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nrf import data
+from nrf.config import options
 from nrf.data import photos
 
 
@@ -51,3 +52,9 @@ def test_a_package_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setitem(photos.PHOTOS, "cat", other)
     with pytest.raises(ValueError, match=r"package not_there.*pip install"):
         data.load("photos")
+
+
+def test_the_evidence_of_both_attacks_has_batches_of_one_size():
+    """Of others every program that checks an attack would be compiled again."""
+    work = options.load("photos").work
+    assert work.evaluation_batch == work.autoattack_batch

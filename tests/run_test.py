@@ -110,6 +110,8 @@ class RunTest(parameterized.TestCase):
             self.assertLess(len(done.err.splitlines()), 60)
             results = json.loads((out / "results.json").read_text())
             self.assertEqual(results["config"]["train_examples"], 60)
+            # Two devices, of however many cores.
+            self.assertStartsWith(results["device"], "cpu x 2 (")
             self.assertStartsWith(
                 results["command"], "python scripts/run.py configs/digits.py --out"
             )

@@ -371,7 +371,7 @@ class EveryMapTest(parameterized.TestCase):
     def test_goes_on(self, f, batches):
         """Stopped before the last of its batches, it makes this one only."""
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        one_late, made = devices._one_late, []
+        one_late, made = devices.maps._one_late, []
 
         def counted(f, arrays, todo, mesh, stop=None):
             for batch in one_late(f, arrays, todo, mesh):
@@ -384,7 +384,7 @@ class EveryMapTest(parameterized.TestCase):
             made.clear()
             options = dict(batch_size=4, mesh=devices.make_mesh(1), shards=kept)
             with mock.patch.object(
-                devices, "_one_late", functools.partial(counted, stop=stop)
+                devices.maps, "_one_late", functools.partial(counted, stop=stop)
             ):
                 return f(dataset(), **options)
 

@@ -63,7 +63,7 @@ def fit(
             dataset,
             count=training.epochs,
             batch_size=training.batch_size,
-            mesh=env.mesh,
+            mesh=devices.for_training(env.mesh),
             resident=env.work.resident,
             tick=env.tick,
             keep=keep,

@@ -22,10 +22,14 @@ Run = TypeVar("Run", bound=Callable[..., Any])
 
 
 def at_precision(run: Run) -> Run:
-    """`run` of a config, whose `precision` all programs compiled within have."""
+    """`run` of a config, whose `precision` all programs compiled within have.
+
+    They run on the devices of `nrf.devices.share_cpu`.
+    """
 
     @functools.wraps(run)
     def precise(config: Any, *args: Any, **options: Any) -> Any:
+        devices.share_cpu()
         with jax.default_matmul_precision(config.precision):
             return run(config, *args, **options)
 

@@ -1,132 +1,15 @@
-"""Batches over devices: the only module that knows how many there are.
-
-Steps and attacks are written for one device. A batch split over the mesh, beside
-parameters copied to all of it, makes `jax.jit` run them on every device; BatchNorm then
-sees the whole batch, and no result depends on the number of devices.
-"""
+"""Maps over examples: batch by batch, over all devices."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-
-def cache_programs() -> None:
-    """Keeps compiled programs on disk, for the next run: ~/.cache/nrf.
-
-    $JAX_COMPILATION_CACHE_DIR names another folder. Without it, and without a home,
-    programs are compiled anew in every run.
-    """
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", "~/.cache/nrf")
-    folder = os.path.expanduser(folder)
-    if folder.startswith("~"):  # As it was: nobody knows where that is.
-        return
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    # An address, of nrf.models.onednn, by which no process would find another's.
-    jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
-
-
-def check_settings() -> None:
-    """Raises ValueError under settings of JAX that would draw other random numbers.
-
-    Other settings change results by rounding only, and manifests record them.
-    """
-    for name, needed, variable in (
-        ("jax_enable_x64", False, "JAX_ENABLE_X64"),
-        ("jax_threefry_partitionable", True, "JAX_THREEFRY_PARTITIONABLE"),
-    ):
-        if (value := getattr(jax.config, name)) != needed:
-            raise ValueError(
-                f"{name} is {value}, with which the same seed means other random "
-                f"numbers; runs need {needed}. Unset ${variable}, or write "
-                f"jax.config.update({name!r}, {needed})."
-            )
-
-
-def make_mesh(count: int | None = None) -> Mesh:
-    """The first `count` devices (None: all) along one axis, "data".
-
-    Raises:
-      ValueError: there are fewer devices.
-    """
-    devices = jax.devices()
-    if count is not None and not 1 <= count <= len(devices):
-        raise ValueError(
-            f"devices must be in 1 .. {len(devices)} here, got {count}; "
-            f"JAX sees {len(devices)} x {devices[0].device_kind}."
-        )
-    # Mesh, not jax.make_mesh: its axes are Auto, so ordinary indexing works in a step.
-    return Mesh(np.asarray(devices[:count]), ("data",))
-
-
-def own(mesh: Mesh) -> Mesh:
-    """The devices of the mesh that are this process's: those that its maps use.
-
-    Raises:
-      ValueError: another process has more or fewer, so that batches would differ.
-    """
-    here = jax.process_index()
-    if all(device.process_index == here for device in mesh.devices.flat):
-        return mesh
-    counts = [0] * jax.process_count()
-    for device in mesh.devices.flat:
-        counts[device.process_index] += 1
-    if len(set(counts)) > 1:
-        raise ValueError(
-            f"the processes have {', '.join(map(str, counts))} of the {mesh.size} "
-            "devices; each needs as many: leave out --work.devices."
-        )
-    devices = [d for d in mesh.devices.flat if d.process_index == here]
-    return Mesh(np.asarray(devices), ("data",))
-
-
-def split(mesh: Mesh, tree: Any) -> Any:
-    """Arrays [B, ...] with B divided over the mesh."""
-    return _put(tree, NamedSharding(mesh, PartitionSpec("data")))
-
-
-def copy(mesh: Mesh, tree: Any) -> Any:
-    """The same arrays on every device of the mesh."""
-    return _put(tree, NamedSharding(mesh, PartitionSpec()))
-
-
-def fetch(tree: Any) -> Any:
-    """NumPy arrays on every host, whole, whichever way the input was divided."""
-
-    def whole(a):
-        here = not isinstance(a, jax.Array) or a.is_fully_addressable
-        if here or a.is_fully_replicated:
-            return a
-        return multihost_utils.process_allgather(a, tiled=True)
-
-    return jax.device_get(jax.tree.map(whole, tree))
-
-
-def check_batch(mesh: Mesh, batch_size: int) -> None:
-    """Raises ValueError where not even `sharing` divides a training's batches."""
-    if jax.process_count() > 1 and batch_size % mesh.size:
-        raise ValueError(
-            f"a batch of {batch_size} cannot be divided over {mesh.size} devices; "
-            f"use a multiple of {mesh.size}, or fewer devices."
-        )
-
-
-def sharing(mesh: Mesh, batch_size: int) -> Mesh:
-    """The first devices of the mesh, as many as divide a training's batches evenly.
-
-    Of 8, 5 share batches of 100: filled up, these would have other statistics. Raises
-    ValueError as `check_batch`.
-    """
-    check_batch(mesh, batch_size)
-    count = max(n for n in range(1, mesh.size + 1) if batch_size % n == 0)
-    return Mesh(mesh.devices.flat[:count], mesh.axis_names)
+from nrf.devices.mesh import own, split
 
 
 class Parts:
@@ -286,16 +169,3 @@ def _exchange(arrays, batches):
         received = multihost_utils.process_allgather(sent)
         for those, part in zip(rows, received, strict=True):
             bits[those] = part[: len(those)]
-
-
-def _put(tree, sharding):
-    def put(a):
-        if isinstance(a, jax.Array) and not a.is_fully_addressable:
-            if not sharding.is_fully_addressable:  # Of all processes, before and after.
-                return jax.jit(lambda a: a, out_shardings=sharding)(a)
-            a = a.addressable_data(0)
-        if sharding.is_fully_addressable:
-            return jax.device_put(a, sharding)
-        return jax.make_array_from_callback(a.shape, sharding, lambda i: a[i])
-
-    return jax.tree.map(put, tree)
