@@ -1,10 +1,11 @@
 # make run    the main experiment on the embedded data set, in a few minutes
 # make test   style, types, layers and the test suite
+# make docs   the site, in build/site
 
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: run test
+.PHONY: run test docs
 run: .venv/installed
 	$(BIN)/nrf run photos --out runs/photos
 
@@ -14,6 +15,11 @@ test: .venv/installed
 	$(BIN)/mypy nrf scripts
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+docs: .venv/installed
+	$(BIN)/pip install --quiet --editable .[docs]
+	$(BIN)/sphinx-build --quiet --fail-on-warning -c docs . build/site
+	@echo build/site/index.html
 
 .venv/installed: setup.cfg
 	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else 'nrf needs Python 3.11 or newer, and this is %d.%d; try: make PYTHON=python3.12' % v[:2])"

@@ -4,6 +4,8 @@
     nrf report DIR                 its report again
     nrf compare DIR DIR ...        a table and a page over several runs
     nrf verify RUN --network NAME  a certificate of a robust accuracy, or its check
+    nrf import FILE --as LAYOUT    weights and sets that others made
+    nrf export RUN --to PATH       a network or a set, for others
     nrf prepare-cifar10            CIFAR-10 for TensorFlow Datasets, without TensorFlow
     nrf prepare-restricted-imagenet    nine groups of classes of TFDS's imagenet2012
 
@@ -131,6 +133,10 @@ def _make(parsed: options.Parsed, command: str) -> int:
     devices.cache_programs()
     quiet = parsed.flags.quiet or not hosts.first()
     told = progress.Progress() if quiet else progress.for_stream()
+    if parsed.flags.tensorboard and hosts.first():
+        from nrf.exchange.board import Board
+
+        told = progress.Both(told, Board(parsed.flags.tensorboard, parsed.out))
     try:
         results = experiment.run(
             parsed.config,
@@ -237,6 +243,15 @@ def _verify(args: list[str], begin: list[str]) -> int:
     return 0
 
 
+def _exchange(args: list[str], begin: list[str]) -> int:
+    """Import or export, by the last word of `begin`."""
+    from nrf.exchange import commands
+
+    make = commands.export if begin[-1] == "export" else commands.import_
+    print(make(args, begin))
+    return 0
+
+
 def _prepare_cifar10(args: list[str], begin: list[str]) -> int:
     def prepare(data_dir: Path | None = None, archive: Path | None = None) -> Path:
         """Prepares CIFAR-10, about 170 MB, in a minute, and prints its folder.
@@ -285,6 +300,8 @@ _COMMANDS = {
     "report": _report,
     "compare": _compare,
     "verify": _verify,
+    "import": _exchange,
+    "export": _exchange,
     "prepare-cifar10": _prepare_cifar10,
     "prepare-restricted-imagenet": _prepare_restricted_imagenet,
 }

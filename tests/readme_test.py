@@ -1,38 +1,85 @@
-"""The programs and commands of the README."""
+"""The README and the pages of docs/: their programs, and the files that they name."""
 
-import ast
+import contextlib
+import io
+import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+from unittest import mock
 
-from absl.testing import absltest
+import jax
+from absl.testing import absltest, parameterized
+from flax import linen as nn
+from helpers import folder_of, tiny
+
+from nrf import data, models
+from nrf.config import options
 
 ROOT = Path(__file__).parent.parent
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+# A test of its own has the programs of this one.
+WITH_PROGRAMS = [
+    name
+    for name, text in PAGES.items()
+    if "```python" in text and name != "docs/your_own.md"
+]
 
 
-class ReadmeTest(absltest.TestCase):
-    def test_its_python_runs(self):
-        text = (ROOT / "README.md").read_text()
-        blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        self.assertNotEmpty(blocks)
-        for block in blocks:
-            ast.parse(block)
-        # An excerpt of a longer program imports nothing.
-        whole = [block for block in blocks if "import " in block]
-        done = subprocess.run(
-            [sys.executable, "-c", "\n".join(whole)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(10)(x.reshape(len(x), -1))
+
+
+class Mine:
+    def build(self, num_classes):
+        return models.linen(Net())
+
+
+class PagesTest(parameterized.TestCase):
+    @parameterized.parameters(*WITH_PROGRAMS)
+    def test_programs_run(self, name):
+        before = os.getcwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(folder_of(type(self)))
+        (x, y, _), (x_test, y_test, _) = (
+            data.Dataset(part.images[:40], part.labels[:40], part.names)
+            for part in data.load("digits")
         )
-        self.assertEqual(done.returncode, 0, done.stderr)
+        # What its reader has.
+        module, config = Net(), tiny(sets=())
+        params = module.init(jax.random.key(0), x[:1])
+        names = {**locals(), "Mine": Mine, "out": Path("runs/mine")}
+        programs = re.findall(r"```python\n(.*?)```", PAGES[name], re.DOTALL)
+        # Flax's layers mix types by design.
+        with (
+            jax.numpy_dtype_promotion("standard"),
+            mock.patch.object(options, "load", lambda name: config),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            for program in programs:
+                exec(program, names)
 
-    def test_the_files_that_it_names_are_there(self):
-        text = (ROOT / "README.md").read_text()
-        named = set(
-            re.findall(r"(?:scripts|configs|benchmarks|docs|notebooks)/\w+\.\w+", text)
-        )
-        self.assertGreater(len(named), 5)
-        for file in named:
+    @parameterized.parameters(*PAGES)
+    def test_files_that_it_names_are_there(self, name):
+        text = PAGES[name]
+        for file in re.findall(
+            r"(?:scripts|configs|benchmarks|docs|notebooks)/\w+\.\w+", text
+        ):
             self.assertTrue((ROOT / file).is_file(), file)
+        for link in re.findall(r"\]\(([^):#]+)[^):]*\)", text):
+            self.assertTrue(((ROOT / name).parent / link).is_file(), link)
+
+    def test_readme_is_short_and_begins_with_the_picture(self):
+        readme = PAGES["README.md"]
+        self.assertLessEqual(len(readme.split()), 1000)
+        first = readme.index("D_R")
+        self.assertLess(readme.index("docs/figure.png"), readme.index("**D_R**:"))
+        self.assertGreaterEqual(first, readme.index("!["))
+
+
+if __name__ == "__main__":
+    absltest.main()

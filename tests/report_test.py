@@ -1,6 +1,7 @@
 """Reports are made from invented results, so that every number on them is known."""
 
 import functools
+import io
 import json
 import re
 import tempfile
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pages
+import PIL.Image
 from absl.testing import absltest, parameterized
 from pages import CIFAR, fake_results
 
@@ -283,6 +285,35 @@ def folder_of(variant):
 
 def source_of(variant):
     return (Path(folder_of(variant).name) / "report.html").read_text("utf-8")
+
+
+class FigureTest(parameterized.TestCase):
+    @parameterized.named_parameters(("grey", 1), ("colours", 3))
+    def test_images_stand_in_their_places(self, channels):
+        names = ("D", "D_R", "D_NR", "D_rand", "D_det")
+        colors = np.random.default_rng(0).uniform(size=(5, 8, 1, 1, channels))
+        arrays = {
+            name: np.tile(of, (1, 6, 6, 1))
+            for name, of in zip(names, colors, strict=True)
+        }
+        arrays |= {f"{name}_labels": np.arange(8) for name in names}
+        with tempfile.TemporaryDirectory() as folder:
+            run = save_run(Path(folder), fake_results(), arrays)
+            image = PIL.Image.open(io.BytesIO(report.figure(run))).convert("RGB")
+        height, width, _ = (pixels := np.asarray(image) / 255).shape
+        self.assertLess(height, width)
+        for row in range(5):
+            for column in range(8):
+                # The middle of an image, in inches from the upper left.
+                x, y = 2.34 + 0.77 * column, 0.48 + 0.4 + 0.94 * row
+                there = pixels[round(110 * y), round(110 * x)]
+                self.assertLess(abs(there - colors[row, column, 0, 0]).max(), 0.02)
+
+    def test_without_pictures(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run = save_run(Path(folder), fake_results())
+            with self.assertRaisesRegex(ValueError, "no pictures.npz"):
+                report.figure(run)
 
 
 class WriteTest(parameterized.TestCase):

@@ -7,6 +7,7 @@ sets in `nrf.experiments.recipes`.
 """
 
 from nrf.config.experiment import Experiment, Features
+from nrf.config.given import Given
 from nrf.config.optional import (
     AutoAttack,
     Closeness,
@@ -31,6 +32,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Features",
+    "Given",
     "Leakage",
     "Learner",
     "Norm",

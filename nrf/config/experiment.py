@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from nrf.config.given import Given
 from nrf.config.optional import AutoAttack, Closeness, Controls, Student, Tables
 from nrf.config.parts import (
     Evaluation,
@@ -60,7 +61,8 @@ class Experiment:
     name: str  # Of the experiment; said in the report.
     data: str  # "digits", "planted", a TFDS data set, or a folder.
     network: Any  # The architecture: a frozen dataclass with build(num_classes).
-    networks: Mapping[str, Training]  # Trainings on D by the network's name.
+    # Trainings on D by the network's name, or networks that were trained elsewhere.
+    networks: Mapping[str, Training | Given]
     sets: tuple[Set, ...]  # The constructed data sets, in their order.
     evaluation: Evaluation  # How all these networks are tested.
     # Learners of other kinds by name, "mlp_on_D_R" is the one called "mlp" on D_R; None
@@ -147,7 +149,7 @@ class Experiment:
                 take(f"{name}_on_{on}", networks)
 
     @property
-    def _groups(self) -> list[tuple[Mapping[str, Training], tuple[Set, ...]]]:
+    def _groups(self) -> list[tuple[Mapping[str, Any], tuple[Set, ...]]]:
         """Networks on D with the sets made after them, in the order of the run."""
         groups: list = [(self.networks, self.sets)]
         if self.tables:

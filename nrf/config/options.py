@@ -23,7 +23,10 @@ __all__ = ["Flags", "OptionError", "Parsed", "load", "parse", "shipped"]
 
 # Of `nrf.hosts.start`, which has their meaning.
 _HOSTS = ("coordinator", "processes", "process", "patience")
-_RESERVED = ("help", "out", "plan", "quiet", "reuse", "refuse", "distributed", *_HOSTS)
+_RESERVED = (
+    *("help", "out", "plan", "quiet", "tensorboard", "reuse", "refuse", "distributed"),
+    *_HOSTS,
+)
 
 
 class OptionError(ValueError):
@@ -36,6 +39,7 @@ class Flags(NamedTuple):
     plan: str | None = None  # Only show the steps; with times of "here", or of that.
     quiet: bool = False  # Show no progress.
     reuse: tuple[Path, ...] = ()  # Other runs, whose equal steps are taken over.
+    tensorboard: Path | None = None  # Folder of curves and pictures for TensorBoard.
     # Of a run of several processes, what `nrf.hosts.start` is called with.
     hosts: Mapping[str, Any] | None = None
 
@@ -76,7 +80,7 @@ def parse(config: Any, args: list[str], *, prog: str = "nrf run CONFIG") -> Pars
         shown = {group.place: f"--{_key(group.path)}: " for group in groups}
         raise OptionError(f"{shown.get(error.place, '')}{error}") from error
     reuse, hosts = tuple(values["reuse"]), _hosts(values)
-    flags = Flags(values["plan"], values["quiet"], reuse, hosts)
+    flags = Flags(values["plan"], values["quiet"], reuse, values["tensorboard"], hosts)
     return Parsed(config, values["out"], flags)
 
 
@@ -250,6 +254,12 @@ def _flags(entries: list[Field | Group]) -> list[tuple[str, Any, Any]]:
             None,
         ),
         ("quiet", flag, "Show no progress.", False),
+        (
+            "tensorboard",
+            Path | None,
+            "Folder for TensorBoard: curves of the trainings, and pictures.",
+            None,
+        ),
         (
             "reuse",
             tuple[Path, ...],

@@ -42,6 +42,7 @@ def load(
     """The training and the test set of `spec`, the first so many examples of each.
 
     `spec` is one of
+
     - "photos", "digits", "mnist5k" or "planted";
     - "restricted_imagenet", or "restricted_imagenet/64" for another side of its images
       than 224, prepared in `data_dir` by `nrf.data.imagenet`;

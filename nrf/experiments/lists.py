@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nrf import features
-from nrf.config import Experiment, Set, Training
+from nrf.config import Experiment, Given, Set, Training
 from nrf.experiments import students
 from nrf.runs import Steps, Trained, key_for, store
 from nrf.types import Dataset
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 def described(config: Experiment) -> dict[str, list[Row]]:
     """The networks and sets in order, as reports call them."""
     tables, controls = config.tables, config.controls
-    groups: tuple[tuple[str, Mapping[str, Training], Sequence[Set]], ...] = (
+    groups: tuple[tuple[str, Mapping[str, Training | Given], Sequence[Set]], ...] = (
         ("main", config.networks, config.sets),
         ("tables", {}, tables.sets if tables else ()),
         (
@@ -35,7 +35,8 @@ def described(config: Experiment) -> dict[str, list[Row]]:
         for name, training in trainings.items():
             # The paper's word for the robust network of its figure.
             title = f"D, {'adversarial' if name == 'robust' else name}"
-            networks.append(_network(name, title, "D", training, group, ""))
+            text = f"As in {training.run}." if isinstance(training, Given) else ""
+            networks.append(_network(name, title, "D", training, group, text))
         for one in members:
             title, text = one.title or one.name, one.text or _first_line(one.recipe)
             sets.append(
@@ -58,7 +59,12 @@ def described(config: Experiment) -> dict[str, list[Row]]:
 
 
 def _network(
-    name: str, title: str, trained_on: str, training: Training, group: str, text: str
+    name: str,
+    title: str,
+    trained_on: str,
+    training: Training | Given,
+    group: str,
+    text: str,
 ) -> Row:
     return {
         "name": name,

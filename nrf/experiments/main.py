@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nrf.config import Experiment, Set
+from nrf.config import Experiment, Given, Set
 from nrf.experiments import (
     autoattack,
     closeness,
@@ -26,6 +26,7 @@ from nrf.experiments.prepare import (
     data_name,
     prepare,
     seed_steps,
+    weights_of,
 )
 from nrf.experiments.recipes import construct
 from nrf.runs import Made, Progress, Steps, Trained
@@ -165,16 +166,21 @@ def train_on_D(
     networks: Mapping[str, Any],
     sources: Mapping[str, Any],
 ) -> None:
-    """Adds the networks on D to `made`: trained, or those of `sources`."""
+    """Adds the networks on D to `made`: trained, of `sources`, or given."""
     D, classes = made["D"], made["D"].value.num_classes
     for name, training in networks.items():
+        architecture = config.network
         if name in sources:
             one = given(name, Trained(sources[name], []))
+        elif isinstance(training, Given):
+            weights = weights_of(training)
+            one = given(name, Trained(weights.params, []))
+            architecture = weights.architecture
         else:
             one = step(
                 name, fit, D, made["test"], network=config.network, training=training
             )
-        made[name] = trained(one, config.network, classes)
+        made[name] = trained(one, architecture, classes)
 
 
 def make_sets(

@@ -9,11 +9,11 @@ from typing import Any, TypeVar, cast
 import jax
 
 from nrf import data, devices, train
-from nrf.config import Experiment
+from nrf.config import Experiment, Given
 from nrf.experiments import usefulness
 from nrf.experiments.networks import check_network, check_training, parameters
-from nrf.runs import Env, Made, Progress, Steps, key_for, manifest, store
-from nrf.runs.load import RESULTS
+from nrf.runs import Env, Made, Progress, Steps, Weights, key_for, manifest, store
+from nrf.runs.load import RESULTS, load
 from nrf.runs.plan import Plan
 from nrf.runs.steps import given
 from nrf.types import Dataset
@@ -103,25 +103,56 @@ def check_folder(out: Path, results: str, seeds: tuple[int, ...]) -> None:
 
 def check_sources(config: Experiment, sources: Mapping[str, Any], D: Dataset) -> None:
     """Raises ValueError unless these are parameters of the config's networks on D."""
-    wanted = _shapes(parameters(config.network, D))
     for name, params in sources.items():
         if name not in config.networks:
             raise ValueError(
                 f"sources has {name!r}; the config's networks on D are "
                 f"{', '.join(config.networks)}."
             )
-        shapes = _shapes(params)
-        wrong = sorted(
-            path for path in wanted | shapes if wanted.get(path) != shapes.get(path)
-        )
+        wrong = _difference(config.network, params, D)
         if wrong:
-            path = wrong[0]
             raise ValueError(
                 f"the parameters of {name!r} are not those of {config.network}: "
-                f"{path} is {shapes.get(path, 'missing')} instead of "
-                f"{wanted.get(path, 'nothing')}; they are all variables, such as "
+                f"{wrong}; they are all variables, such as "
                 "{'params': ..., 'batch_stats': ...}."
             )
+
+
+def _difference(architecture: Any, params: Any, D: Dataset) -> str:
+    """The first variable that is not the architecture's for such images; "": none."""
+    wanted, shapes = _shapes(parameters(architecture, D)), _shapes(params)
+    for path in sorted(wanted | shapes):
+        if wanted.get(path) != shapes.get(path):
+            found, right = shapes.get(path, "missing"), wanted.get(path, "nothing")
+            return f"{path} is {found} instead of {right}"
+    return ""
+
+
+def weights_of(network: Given) -> Weights:
+    """The network of another run; ValueError where it is not there or not one."""
+    run, name = load(network.run), network.network
+    if name is None:
+        there = [one["name"] for one in run.results.get("networks", [])]
+        if len(there) != 1:
+            raise ValueError(
+                f"which network of {network.run}? Write Given({network.run!r}, NAME): "
+                f"{', '.join(there)}."
+            )
+        (name,) = there
+    return run.weights(name, seed=network.seed)
+
+
+def _check_given(network: Given, D: Dataset) -> None:
+    weights = weights_of(network)
+    if weights.num_classes != D.num_classes:
+        raise ValueError(
+            f"the network of {network.run} tells {weights.num_classes} classes apart, "
+            f"and the data have {D.num_classes}."
+        )
+    check_network(weights.architecture, D)
+    wrong = _difference(weights.architecture, weights.params, D)
+    if wrong:
+        raise ValueError(f"the network of {network.run} is of other images: {wrong}.")
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -179,7 +210,12 @@ def _check(config: Experiment, train_set: Dataset, test_set: Dataset) -> None:
     for student in config.learners.values():
         check_network(student.network, train_set)
     sizes = _sizes(config, len(train_set.labels), len(test_set.labels))
-    trainings = [(training, "D") for training in config.networks.values()]
+    trainings = []
+    for training in config.networks.values():
+        if isinstance(training, Given):
+            _check_given(training, train_set)
+        else:
+            trainings.append((training, "D"))
     trainings += [(one.train, one.name) for one in config.all_sets if one.train]
     if config.controls:
         trainings += [(one, "D") for one in config.controls.networks.values()]

@@ -115,6 +115,11 @@ def _run_images(run: runs.Run, names: Names) -> Dataset:
     if names.data:
         return _images(names.data, names.data_dir)
     name = run.results.get("data", config["data"])
+    if name is None:
+        raise ValueError(
+            f"{run.folder} does not say which images it is for; give --data: the name "
+            "of a data set, a folder, or an .npz file of images and labels."
+        )
     if name == "arrays":
         raise ValueError(
             f"{run.folder} was made from arrays, which it does not keep; write "

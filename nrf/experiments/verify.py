@@ -172,15 +172,8 @@ def _digests(network: Subject, params: Params, chosen: Dataset) -> dict[str, Any
     if isinstance(apply, Model):
         apply = apply.apply
     described = describe(apply)
-    leaves = {
-        jax.tree_util.keystr(path): np.asarray(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-    }
     return {
-        "weights": {
-            "sha256": manifest.content(leaves),
-            "numbers": sum(leaf.size for leaf in leaves.values()),
-        },
+        "weights": weights_digest(params),
         # Captured arrays may be the weights: too much to be said in full.
         "code": {
             **{k: v for k, v in described.items() if k in ("function", "source")},
@@ -193,6 +186,18 @@ def _digests(network: Subject, params: Params, chosen: Dataset) -> dict[str, Any
             "shape": list(chosen.images.shape[1:]),
             "classes": list(chosen.names),
         },
+    }
+
+
+def weights_digest(params: Params) -> dict[str, Any]:
+    """The SHA-256 of all parameters, and how many numbers they are."""
+    leaves = {
+        jax.tree_util.keystr(path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+    return {
+        "sha256": manifest.content(leaves),
+        "numbers": sum(leaf.size for leaf in leaves.values()),
     }
 
 

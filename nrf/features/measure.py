@@ -112,16 +112,14 @@ def judge(
 ) -> np.ndarray:
     """[D, K] places in VERDICTS, each for one feature at 95 %.
 
-    not useful              rho's interval ends at `useful` or below
-    useful, not robust      rho's is above `useful`, and that of gamma after PGD ends at
-                            0 or below: what PGD reached is no less than gamma
-    robustly useful         rho's is above `useful`, and that of the certified gamma is
-                            above 0
-    robustly useful by PGD  rho's is above `useful`, no certificate says so, but the
-                            interval of gamma after PGD is above 0: true only if PGD
-                            found the worst
-    undecided               all others: more data, or better attacks or certificates,
-                            would tell
+    - not useful: rho's interval ends at `useful` or below.
+    - useful, not robust: rho's is above `useful`, and that of gamma after PGD ends at
+      0 or below: what PGD reached is no less than gamma.
+    - robustly useful: rho's is above `useful`, and that of the certified gamma is
+      above 0.
+    - robustly useful by PGD: rho's is above `useful`, no certificate says so, but the
+      interval of gamma after PGD is above 0: true only if PGD found the worst.
+    - undecided: all others: more data, or better attacks or certificates, would tell.
 
     `useful` stands for the paper's "bounded away from 0": by chance alone, rho of n
     examples of each sign is around 1 / √(2 n), and around 1 / √(4 n) if those are few

@@ -69,14 +69,14 @@ def plane(
       What JSON can hold, with points {"robustness", "rho", "gamma"}, those measured
       with intervals also {"rho_low", "rho_high", "gamma_low", "gamma_high"}:
 
-      classes, epsilon, useful, pixels, images {"train", "test"}: what was asked.
-      limit: ‖m‖₂, the radius beyond which no linear feature is robust.
-      directions: [{point with intervals, "verdict"}], by falling robustness.
-      frontier: [{"train": point, "test": point}], by rising robustness.
-      ensemble: None where no direction has robustness ε or less, or else
+      - classes, epsilon, useful, pixels, images {"train", "test"}: what was asked.
+      - limit: ‖m‖₂, the radius beyond which no linear feature is robust.
+      - directions: [{point with intervals, "verdict"}], by falling robustness.
+      - frontier: [{"train": point, "test": point}], by rising robustness.
+      - ensemble: None where no direction has robustness ε or less, or else
         {"members": how many of the last directions, "best_member": the largest ρ of
         one, "train": point, "test": point with intervals, "verdict": on test}.
-      containment: None where no direction is robustly useful or none has robustness ε
+      - containment: None where no direction is robustly useful or none has robustness ε
         or less, or else {"robust", "nonrobust": places in directions, "alpha",
         "train", "test", "verdict"}.
 

@@ -17,9 +17,11 @@ from nrf.models.architectures import (
     DenseNet121,
     InceptionV3,
     Linear,
+    PreActResNet18,
     ResNet18,
     ResNet50,
     Small,
+    WideResNet,
 )
 from nrf.types import Model, Output
 
@@ -32,9 +34,11 @@ __all__ = [
     "Linear",
     "Model",
     "Output",
+    "PreActResNet18",
     "ResNet18",
     "ResNet50",
     "Small",
+    "WideResNet",
     "function",
     "linen",
     "nnx",

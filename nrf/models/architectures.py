@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from nrf.models import airbench, densenet, inception, mlp, resnet, small, vgg
+from nrf.models import airbench, densenet, inception, mlp, preact, resnet, small, vgg
 from nrf.models.adapters import linen
 from nrf.models.model import Body
 from nrf.types import Model
@@ -165,6 +165,54 @@ class ResNet50(_ResNet):
 
     def build(self, num_classes: int) -> Model:
         return self._resnet(num_classes, blocks=(3, 4, 6, 3), bottleneck=True)
+
+
+@dataclass(frozen=True)
+class PreActResNet18(_Deep):
+    """ResNet-18 that activates before it convolves; features [B, 8 * width]."""
+
+    # BatchNorm and ReLU after the last block, and shortcuts of activated images.
+    normed: bool = True
+
+    def build(self, num_classes: int) -> Model:
+        widths = tuple(self.width * 2**stage for stage in range(4))
+        shape = {"stem": self.width, "widths": widths, "normed": self.normed}
+        return self._model(preact.PreAct, num_classes, **shape)
+
+
+@dataclass(frozen=True)
+class WideResNet(Architecture):
+    """A WideResNet, WRN-depth-widen; features [B, 4 * width * widen]."""
+
+    # Layers: 4 and 6 for each block of a stage.
+    depth: int = 28
+    # By how much the stages are wider than 16, 32 and 64 channels.
+    widen: int = 10
+    # Channels of the first convolution; 16 as published.
+    width: int = 16
+    # Swish instead of ReLU, and padding as in Gowal et al.'s.
+    swish: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_positive(depth=(self.depth,), widen=(self.widen,), width=(self.width,))
+        if self.depth < 10 or self.depth % 6 != 4:
+            raise ValueError(
+                f"depth must be 10, 16, 22, 28, …, 4 more than a multiple of 6; got "
+                f"{self.depth}."
+            )
+
+    def build(self, num_classes: int) -> Model:
+        blocks = (self.depth - 4) // 6
+        wide = self.width * self.widen
+        return self._model(
+            preact.PreAct,
+            num_classes,
+            stem=self.width,
+            widths=(wide, 2 * wide, 4 * wide),
+            blocks=(blocks,) * 3,
+            swish=self.swish,
+        )
 
 
 @dataclass(frozen=True)

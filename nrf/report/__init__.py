@@ -6,6 +6,7 @@
     page = report.write(Path("runs/transfer"))  # The study of transferability's.
     print(report.table(report.load(Path("runs/digits"))))
     print(report.compare([Path("runs/digits"), Path("runs/planted")]).table)
+    Path("figure.png").write_bytes(report.figure(Path("runs/digits")))
 
 Only `results.json` and `pictures.npz`, `theory.json` or `transfer.json` are read, so
 that a report can be made again on any machine and cannot change a result.
@@ -13,13 +14,13 @@ that a report can be made again on any machine and cannot change a result.
 
 from pathlib import Path
 
-from nrf.report import main, pictures, theory, transfer
+from nrf.report import main, pictures, poster, theory, transfer
 from nrf.report.compare import compare
 from nrf.report.results import load
 from nrf.report.table import table
 from nrf.runs import store
 
-__all__ = ["compare", "load", "table", "transfer", "write"]
+__all__ = ["compare", "figure", "load", "table", "transfer", "write"]
 
 # What a run's folder holds, by what it is, and the command that makes it.
 _FILES = {
@@ -62,6 +63,15 @@ def write(out: Path) -> Path:
         html = main.html(results, pictures.load(out), theories, studies)
         store.write(out / "results.md", markdown.encode())
     return store.write(out / "report.html", html.encode())
+
+
+def figure(out: Path) -> bytes:
+    """A PNG of a main experiment: eight images of each set, and bars of accuracy.
+
+    Raises:
+      ValueError: the folder has no results.json, or no pictures.npz.
+    """
+    return poster.png(load(out), pictures.load(out))
 
 
 def _beside(out: Path, name: str) -> list[str]:

@@ -3,7 +3,7 @@
     lines = [charts.series([0, 1], [0.9, 0.4], color=BLUE, marker="o", label="D")]
     svg = charts.plot("curve", "Accuracy by radius.", lines, x=Axis("radius"))
 
-Every page draws with these few functions; matplotlib is imported nowhere else.
+Every page draws with these few functions; only `poster.py` uses matplotlib beside it.
 """
 
 import html

@@ -9,7 +9,7 @@
 """
 
 from nrf.runs.formats import Constructed, Trained
-from nrf.runs.load import Run, load
+from nrf.runs.load import Run, Weights, load
 from nrf.runs.progress import Progress
 from nrf.runs.steps import Cost, Env, Made, Steps, costs, key_for, local
 from nrf.runs.store import save
@@ -23,6 +23,7 @@ __all__ = [
     "Run",
     "Steps",
     "Trained",
+    "Weights",
     "costs",
     "key_for",
     "load",

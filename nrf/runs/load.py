@@ -4,15 +4,28 @@ import dataclasses
 import importlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nrf.runs import manifest, store
 from nrf.runs.formats import Constructed, Trained
-from nrf.types import Network
+from nrf.types import Network, Params
 
-RESULTS = ("results.json", "transfer.json", "theory.json")
+IMPORTED = "import.json"  # Of a network that was trained elsewhere.
+RESULTS = ("results.json", "transfer.json", "theory.json", IMPORTED)
+
+
+class Weights(NamedTuple):
+    """A trained network with the settings that build it."""
+
+    architecture: Any  # With build(num_classes), such as those of `nrf.models`.
+    num_classes: int
+    params: Params  # Nested dicts of arrays.
+
+    @property
+    def network(self) -> Network:
+        return Network(self.architecture.build(self.num_classes), self.params)
 
 
 class Run:
@@ -63,13 +76,19 @@ class Run:
           ValueError: there is no such network, it is damaged, or its architecture is
             not to be found.
         """
-        classes, path = len(self._part("classes")), self._path(name, seed)
+        return self.weights(name, seed=seed, architecture=architecture).network
+
+    def weights(
+        self, name: str, *, seed: int | None = None, architecture: Any = None
+    ) -> Weights:
+        """As `network`, with the architecture; it raises what that raises."""
+        classes, path = len(self._part("classes")), self.path(name, seed)
         trained = store.load(path)
         if not isinstance(trained, Trained):
             raise ValueError(f"{path} is no network; run.set reads data sets.")
         settings = manifest.read(path)["about"]["settings"]
-        architecture = architecture or _rebuild(settings["network"])
-        return Network(architecture.build(classes), trained.params)
+        architecture = architecture or rebuild(settings["network"])
+        return Weights(architecture, classes, trained.params)
 
     def set(self, name: str, *, seed: int | None = None) -> Constructed:
         """The constructed set `name`, such as "D_R"; the run's first seed by default.
@@ -77,7 +96,7 @@ class Run:
         Raises:
           ValueError: there is no such set, or it is damaged.
         """
-        path = self._path(name, seed)
+        path = self.path(name, seed)
         made = store.load(path)
         if not isinstance(made, Constructed):
             raise ValueError(f"{path} is no data set; run.network reads networks.")
@@ -91,7 +110,8 @@ class Run:
             )
         return self.results[name]
 
-    def _path(self, name: str, seed: int | None) -> Path:
+    def path(self, name: str, seed: int | None = None) -> Path:
+        """The folder of a step; ValueError where there is none."""
         path = self.folder / f"seed{self.seeds[0] if seed is None else seed}" / name
         if not path.is_dir():
             there = sorted(p.name for p in path.parent.glob("[!.]*") if p.is_dir())
@@ -126,8 +146,12 @@ def load(folder: str | Path) -> Run:
     )
 
 
-def _rebuild(described: dict[str, Any]) -> Any:
-    """The architecture that a manifest describes, by the name of its class."""
+def rebuild(described: dict[str, Any]) -> Any:
+    """The architecture that `describe` described, by the name of its class.
+
+    Raises:
+      ValueError: the class can not be imported.
+    """
     module, _, name = described["kind"].rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), name)
@@ -137,11 +161,13 @@ def _rebuild(described: dict[str, Any]) -> Any:
             "run.network(..., architecture=...)."
         ) from error
     names = [field.name for field in dataclasses.fields(kind)]
-    return kind(**{name: _setting(described[name]) for name in names})
+    # A field that came later is not told where it is at its default.
+    told = [name for name in names if name in described]
+    return kind(**{name: _setting(described[name]) for name in told})
 
 
 def _setting(value: Any) -> Any:
     """A field as it was described from: JSON knows no tuples and no dataclasses."""
     if isinstance(value, dict) and "kind" in value:
-        return _rebuild(value)
+        return rebuild(value)
     return tuple(map(_setting, value)) if isinstance(value, list) else value
