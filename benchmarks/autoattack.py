@@ -13,9 +13,10 @@ image" is the published one with that mended.
 Speed is measured with fewer steps, targets and queries, on which time depends linearly,
 and at a radius at which nothing is fooled, so that no side may stop before the other.
 The two take turns; the ratio is the median over rounds of PyTorch's time by ours, and
-differs from run to run where the machine is not idle. Last, the whole standard sequence
-at a radius of the comparison. `--seeds 0` leaves out the comparison, `--sequences 0`
-the sequence. Writes autoattack_NAME.json beside this file, NAME being the config's.
+differs from run to run where the machine is not idle. The CPU is two devices, as in a
+run; `--devices 1` makes it one. Last, the whole standard sequence at a radius of the
+comparison. `--seeds 0` leaves out the comparison, `--sequences 0` the sequence. Writes
+autoattack_NAME.json beside this file, NAME being the config's.
 """
 
 import argparse
@@ -201,11 +202,13 @@ def parse():
     parser.add_argument("--queries", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sequences", type=int, default=1)
+    parser.add_argument("--devices", type=int, default=2)
     return parser.parse_args()
 
 
 def main():
     options = parse()
+    jax.config.update("jax_num_cpu_devices", options.devices)
     use_all_cores()
     about = header("pyautoattack")
     config = runpy.run_path(str(options.config))["config"]
@@ -250,6 +253,7 @@ def main():
         "agreement": compared,
         "speed_settings": {"steps": NEAR, "targets": 1, "queries": 200},
         "rounds": options.rounds,
+        "devices": options.devices,
         "speed": timed,
     }
     path = pathlib.Path(__file__).with_name(f"autoattack_{config.name}.json")

@@ -1,7 +1,8 @@
 """Standard and adversarial training: one step, and epochs of it."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from jax.sharding import Mesh
 
 from nrf import devices, rows
 from nrf.data import batch_indices
-from nrf.data.feed import RESIDENT, Feed, as_float
+from nrf.data.feed import RESIDENT, Feed
 from nrf.losses import Madry, Objective
 from nrf.models import Model
 from nrf.types import (
@@ -20,7 +21,6 @@ from nrf.types import (
     Dataset,
     Images,
     Key,
-    Labels,
     Params,
     as_output,
     check_images,
@@ -39,8 +39,8 @@ class State(NamedTuple):
 class Metrics(NamedTuple):
     """Of the images trained on: adversarial ones in adversarial training."""
 
-    loss: jax.Array
-    accuracy: jax.Array
+    loss: Any  # Numbers or arrays, of the devices or of the host.
+    accuracy: Any
 
 
 class Position(NamedTuple):
@@ -48,11 +48,16 @@ class Position(NamedTuple):
 
     epoch: int  # That so many epochs are over; the next one may have begun.
     state: State
-    metrics: tuple[Metrics, ...]  # Of the updates of that one.
+    # Of that one: arrays [n] for each call of the devices, the last filled up by zeros.
+    metrics: tuple[Metrics, ...]
+
+    def made(self, each: int) -> int:
+        """How many of the `each` updates of that epoch are made."""
+        return min(sum(len(one.loss) for one in self.metrics), each)
 
 
 Augment = Callable[[Key, Images], Images]
-Step = Callable[[Key, State, Images, Labels], tuple[State, Metrics]]
+Step = Callable[..., tuple[State, Metrics]]
 
 
 def init(
@@ -71,17 +76,19 @@ def make_step(
     objective: Objective | None = None,
     augment: Augment | None = None,
 ) -> Step:
-    """One update on a batch, as a pure function step(key, state, x, y).
+    """One update on a batch, as a pure function step(key, state, x, y, **given).
 
     Args:
+      optimizer: Gets what is `given` too, such as this update's learning rate, if it
+        takes that (optax.GradientTransformationExtraArgs).
       attack: Finds the images x_adv to descend at, and should climb `objective.climb`;
         it sees the network with its running statistics. None: x_adv is x.
       objective: None: `losses.Madry`, the cross-entropy at x_adv.
       augment: Changes the images before anything else sees them.
 
     Returns:
-      step(key, state, x, y) -> (state, metrics). The key may be the same for all steps:
-      the step's number is folded into it.
+      step(key, state, x, y, **given) -> (state, metrics). The key may be the same for
+      all steps: the step's number is folded into it.
 
     Raises:
       ValueError: when called, if the objective does not return one loss per example.
@@ -89,8 +96,9 @@ def make_step(
     objective = objective or Madry()(model)
 
     train = _full(model.train)
+    optimizer = optax.with_extra_args_support(optimizer)
 
-    def step(key, state, x, y):
+    def step(key, state, x, y, **given):
         key_augment, key_attack = jax.random.split(jax.random.fold_in(key, state.step))
         if augment is not None:
             x = augment(key_augment, x)
@@ -115,7 +123,7 @@ def make_step(
             state.params["params"]
         )
         updates, opt_state = optimizer.update(
-            gradient, state.opt_state, state.params["params"]
+            gradient, state.opt_state, state.params["params"], **given
         )
         weights = optax.apply_updates(state.params["params"], updates)
         accuracy = jnp.mean(jnp.argmax(output.logits, -1) == y)
@@ -136,11 +144,30 @@ def _full(train):
 
 
 def make_update(step: Step) -> Callable:
-    """`step` on the batches of `nrf.data.feed`, compiled."""
+    """`step` on a chunk of `nrf.data.feed` in one call of the devices, compiled.
 
-    def update(key, state, images, labels, index):
-        x, y = (images, labels) if index is None else (images[index], labels[index])
-        return step(key, state, as_float(x), y)
+    Returns:
+      update(key, state, given, x, y, count) -> (state, metrics [n], 0 after `count`);
+      of arrays [n] that are `given` by name each step gets its entries.
+    """
+
+    def update(key, state, given, x, y, count):
+        def at(number, state):
+            row = {name: values[number] for name, values in given.items()}
+            return step(key, state, x[number], y[number], **row)
+
+        def body(number, carry):
+            state, seen = carry
+            state, metrics = at(number, state)
+            return state, jax.tree.map(lambda a, v: a.at[number].set(v), seen, metrics)
+
+        if len(y) == 1:  # No loop, in which gradients of convolutions are slow on CPUs.
+            state, metrics = at(0, state)
+            return state, jax.tree.map(lambda value: value[None], metrics)
+        _, shapes = jax.eval_shape(at, 0, state)
+        seen = jax.tree.map(lambda a: jnp.zeros((len(y), *a.shape), a.dtype), shapes)
+        # Not a scan: the rest of an epoch would be a second program.
+        return jax.lax.fori_loop(0, count, body, (state, seen))
 
     return jax.jit(update)
 
@@ -174,7 +201,9 @@ def epochs(
     count: int,
     batch_size: int,
     mesh: Mesh,
+    schedule: Mapping[str, np.ndarray] | None = None,
     resident: int = RESIDENT,
+    updates: int | None = None,
     tick: Callable[[int], None] = lambda examples: None,
     keep: Callable[[Position], None] = lambda position: None,
 ) -> Iterator[tuple[State, Metrics]]:
@@ -192,13 +221,14 @@ def epochs(
       count: Epochs in all.
       batch_size: Examples of an update.
       mesh: The devices, of which those share every batch that divide it evenly.
-      resident: A set of no more bytes is copied to every device once. Of a larger one
-        batches are read a few steps ahead; the numbers are the same.
+      schedule: Arrays [updates in all] by name; each update's optimizer is given its
+        entries.
+      resident, updates: Of `nrf.data.feed.Feed`; they change no number but by rounding.
       tick: Called with the number of newly finished examples.
-      keep: Called after each update, before anybody knows its loss.
+      keep: Called after each call of the devices, before anybody knows its losses.
 
     Raises:
-      ValueError: the data set does not fit the labels, images or batch size promised.
+      ValueError: the data set or the schedule does not fit what is promised.
       FloatingPointError: the loss is not finite.
     """
     check_images(dataset.images)
@@ -206,35 +236,63 @@ def epochs(
     mesh = devices.sharing(mesh, batch_size)
     key_order, key_step = jax.random.split(key)
     seed = int.from_bytes(np.asarray(jax.random.key_data(key_order)).tobytes(), "big")
-    feed = Feed(dataset, mesh, resident=resident)
+    feed = Feed(dataset, mesh, resident=resident, updates=updates)
     at = Position(0, start, ()) if isinstance(start, State) else start
     metrics = at.metrics
     key_step, state = devices.copy(mesh, (key_step, at.state))
-    last = float(metrics[-1].loss) if metrics else math.nan
+    last = float(metrics[-1].loss[-1]) if metrics else math.nan
     for epoch in range(at.epoch, count):
         order = batch_indices(seed, epoch, len(dataset.labels), batch_size)
-        first = len(metrics)
-        batches = feed.batches(order[first:])
-        for number in range(first, len(order) + 1):
-            if number < len(order):
-                state, measured = update(key_step, state, *next(batches))
+        first = Position(epoch, state, metrics).made(len(order))
+        number = epoch * len(order) + first
+        late: Any = ()
+        for chunk in itertools.chain(feed.chunks(order, first), [None]):
+            call: tuple = ()
+            if chunk:
+                given = _given(schedule, number, len(chunk.y), count * len(order))
+                state, measured = update(key_step, state, given, *chunk)
                 metrics = (*metrics, measured)
                 keep(Position(epoch, state, metrics))
-            # Looked at one step late, so that the devices never wait for the host.
-            if number > first:
-                last = _finite(metrics[number - 1], epoch * len(order) + number, last)
-                tick(batch_size)
-        seen = jax.device_get(metrics)
-        metrics = ()
-        yield state, Metrics(*(np.mean(values) for values in zip(*seen, strict=True)))
+                call, number = (measured, number, chunk.made), number + chunk.made
+            # Looked at one call late, so that the devices never wait for the host.
+            if late:
+                last = _finite(late, last)
+                tick(batch_size * late[-1])
+            late = call
+        seen, metrics = joined(metrics, len(order)), ()
+        yield state, Metrics(*map(np.mean, seen))
 
 
-def _finite(metrics: Metrics, number: int, last: float) -> float:
-    """The loss of update `number`, if it is finite; the one before was `last`."""
-    loss = float(jax.device_get(metrics).loss)
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"loss is {loss} at step {number} (last finite loss: {last:.4g}); "
-            "a smaller learning rate or a longer warm-up may help."
-        )
-    return loss
+def joined(metrics: tuple[Metrics, ...], made: int) -> Metrics:
+    """Those of the first `made` updates, in arrays [made] of the host."""
+    seen = jax.device_get(metrics)
+    return Metrics(*(np.concatenate(a)[:made] for a in zip(*seen, strict=True)))
+
+
+def _given(
+    schedule: Mapping[str, np.ndarray] | None, number: int, length: int, total: int
+) -> dict[str, np.ndarray]:
+    """What `length` updates from `number` on are given; beyond `total`, the last's."""
+    rows = {}
+    for name, values in (schedule or {}).items():
+        if np.shape(values) != (total,):
+            raise ValueError(
+                f"the schedule's {name} must have one number for each of the {total} "
+                f"updates, got shape {np.shape(values)}."
+            )
+        rows[name] = np.take(values, number + np.arange(length), mode="clip")
+    return rows
+
+
+def _finite(call: tuple[Metrics, int, int], last: float) -> float:
+    """The last loss of a call, if all are finite; `last` is that of the one before."""
+    metrics, number, made = call  # So many updates were made before it, and by it.
+    for loss in jax.device_get(metrics).loss[:made]:
+        number += 1
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"loss is {loss} at step {number} (last finite loss: {last:.4g}); "
+                "a smaller learning rate or a longer warm-up may help."
+            )
+        last = float(loss)
+    return last

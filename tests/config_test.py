@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import helpers
+import numpy as np
 from absl.testing import parameterized
 from helpers import tiny
 
@@ -179,20 +180,13 @@ class ConfigTest(parameterized.TestCase):
         ("steps", [1.0, 1.0, 0.01]),
     )
     def test_schedules(self, schedule, expected):
-        import jax.numpy as jnp
-
         settings = dataclasses.replace(
-            TRAINING, schedule=schedule, learning_rate=1.0, momentum=0.0, weight_decay=0
+            TRAINING, schedule=schedule, learning_rate=1.0, weight_decay=0.3
         )
-        # The rate at a step is what a gradient of one is multiplied by.
-        chain = build.optimizer(settings, 100)
-        params = jnp.zeros(())
-        state, rates = chain.init(params), []
-        for _ in range(101):
-            update, state = chain.update(jnp.ones(()), state, params)
-            rates.append(-float(update))
+        given = build.schedule(settings, 101)
         for step, rate in zip((0, 10, 100), expected, strict=True):
-            self.assertAlmostEqual(rates[step], rate, places=5)
+            self.assertAlmostEqual(given["rate"][step], rate, delta=0.02)
+        np.testing.assert_array_equal(given["weight_decay"], np.float32(0.3))
 
     @parameterized.parameters(True, False)
     def test_momentum_by_hand(self, nesterov):
@@ -202,14 +196,15 @@ class ConfigTest(parameterized.TestCase):
             TRAINING, schedule="steps", learning_rate=0.1, drops=(), nesterov=nesterov
         )
         settings = dataclasses.replace(settings, momentum=0.9, weight_decay=0.5)
-        chain = build.optimizer(settings, 10)
+        chain = build.optimizer(settings)
+        given = {k: v[0] for k, v in build.schedule(settings, 10).items()}
         w, velocity = jnp.float32(2), 0.0
         state = chain.init(w)
         for gradient in (1.0, -3.0, 0.5):
             total = gradient + 0.5 * float(w)
             velocity = 0.9 * velocity + total
             move = total + 0.9 * velocity if nesterov else velocity
-            update, state = chain.update(jnp.float32(gradient), state, w)
+            update, state = chain.update(jnp.float32(gradient), state, w, **given)
             self.assertAlmostEqual(float(update), -0.1 * move, places=5)
             w = w + update
 

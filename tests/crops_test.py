@@ -80,7 +80,7 @@ class CropTest(parameterized.TestCase):
     def test_trainings_crop(self):
         training = Training(1, 4, 0.1, flip=True, crop=0.3)
         with mock.patch.object(train, "make_step") as make:
-            build.trainer(Linear((0.5,), (0.2,)).build(3), training, 8)
+            build.trainer(Linear((0.5,), (0.2,)).build(3), training)
         x = np.random.default_rng(0).random((4, 6, 6, 3), np.float32)
         out = make.call_args.kwargs["augment"](jax.random.key(0), x)
         expected = data.augment(jax.random.key(0), x, pad=0, flip=True, crop=0.3)

@@ -1,15 +1,21 @@
 """How many devices a processor has; where programs are kept, with or without a home."""
 
+import contextlib
+import io
 import os
 import pwd
 from unittest import mock
 
+import helpers
 import jax
 import numpy as np
 from absl.testing import parameterized
 from jax.sharding import Mesh
 
-from nrf import data, devices
+from nrf import __main__ as command
+from nrf import data, devices, train
+from nrf.experiments import networks
+from nrf.runs import local
 
 
 class ShareTest(parameterized.TestCase):
@@ -52,6 +58,31 @@ class ShareTest(parameterized.TestCase):
         found = devices.for_training(mesh)
         self.assertEqual([*found.devices.flat], four[:count])
         self.assertEqual(found.axis_names, mesh.axis_names)
+
+    def test_a_fit_trains_on_them(self):
+        config = helpers.tiny()
+        dataset, _ = data.load("digits", train_examples=64, test_examples=40)
+        env = local()
+        with mock.patch.object(train, "epochs", return_value=()) as epochs:
+            networks.fit(
+                jax.random.key(0),
+                dataset,
+                dataset,
+                network=config.network,
+                training=config.networks["standard"],
+                env=env,
+            )
+        self.assertEqual(epochs.call_args.kwargs["mesh"].size, 1)
+        self.assertEqual(env.mesh.size, 4)
+
+    def test_verify_shares_the_processor_too(self):
+        line = "verify nowhere --network a --norm l2 --epsilon 0.5 --out a.json"
+        with (
+            mock.patch.object(devices, "share_cpu") as shared,
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            self.assertEqual(command.main(line.split()), 1)
+        shared.assert_called_once()
 
 
 class HomeTest(parameterized.TestCase):

@@ -2,7 +2,9 @@
 
 import tempfile
 import threading
+from concurrent import futures
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
@@ -40,34 +42,40 @@ class FeedTest(parameterized.TestCase):
         self.stored = data.Pixels(data.Stored(self.path, BITS.shape, np.uint8))
         self.mesh = devices.make_mesh()
 
-    def feed(self, images, resident):
-        return Feed(Dataset(images, LABELS, NAMES), self.mesh, resident=resident)
+    def feed(self, images, resident, updates=None):
+        dataset = Dataset(images, LABELS, NAMES)
+        return Feed(dataset, self.mesh, resident=resident, updates=updates)
 
     def test_batches_are_those_of_the_order(self):
         """Of arrays and of files; on the devices, and a few at a time."""
         floats = BITS / np.float32(255)
         for images in (floats, data.Pixels(BITS), self.stored):
             for resident in (0, 2**31):
-                for rows, (x, y, index) in zip(
-                    ORDER, self.feed(images, resident).batches(ORDER), strict=True
-                ):
-                    if resident:
-                        x, y = x[index], y[index]
-                    else:
-                        self.assertIsNone(index)
-                        self.assertEqual(
-                            x.sharding, devices.split(self.mesh, x).sharding
-                        )
-                    np.testing.assert_array_equal(as_float(x), floats[rows])
-                    np.testing.assert_array_equal(y, LABELS[rows])
+                for updates, first in ((None, 0), (None, 3), (2, 0), (3, 1), (9, 0)):
+                    feed = self.feed(images, resident, updates)
+                    number = first
+                    for x, y, made in feed.chunks(ORDER, first):
+                        self.assertEqual(len(x), min(updates or 1, 5))
+                        of_batch = devices.split(self.mesh, x, 1).sharding
+                        self.assertTrue(x.sharding.is_equivalent_to(of_batch, 5))
+                        rows = ORDER[number : number + made]
+                        np.testing.assert_array_equal(x[:made], floats[rows])
+                        np.testing.assert_array_equal(y[:made], LABELS[rows])
+                        number += made
+                    self.assertEqual(number, 5)
 
-    def test_sets_that_fit_are_uploaded_once_and_as_8_bits(self):
-        feed = self.feed(self.stored, BITS.nbytes)
-        (x, y, _), (again, same, _) = list(feed.batches(ORDER[:2]))
-        self.assertIs(x, again)
-        self.assertIs(y, same)
-        self.assertEqual((x.dtype, x.shape), (np.uint8, BITS.shape))
+    def test_sets_that_fit_are_on_the_devices_as_8_bits(self):
+        held = self.feed(self.stored, BITS.nbytes).resident
+        self.assertEqual((held.dtype, held.shape), (np.uint8, BITS.shape))
+        self.assertTrue(held.is_fully_replicated)
         self.assertIsNone(self.feed(self.stored, BITS.nbytes - 1).resident)
+
+    def test_chunks_are_of_a_size_that_devices_have(self):
+        batch = 4 * BITS[:8].size
+        for size, length in ((2 * batch, 2), (3 * batch - 1, 2), (1, 1)):
+            with mock.patch.object(data.feed, "CHUNK", size):
+                x, *_ = next(self.feed(self.stored, 0, 4).chunks(ORDER))
+            self.assertLen(x, length)
 
     def test_a_few_batches_are_read_ahead_and_no_more(self):
         taken, threads = [], set()
@@ -77,22 +85,23 @@ class FeedTest(parameterized.TestCase):
                 threads.add(threading.current_thread())
                 return np.asarray(self)[rows]
 
-        def order():
-            for index in ORDER:
+        class Reader(futures.ThreadPoolExecutor):
+            def submit(self, f, index):
                 taken.append(index)
-                yield index
+                return super().submit(f, index)
 
-        batches = self.feed(BITS.view(Watched), 0).batches(order())
-        for ahead in (4, 5, 5):
-            next(batches)
-            self.assertLen(taken, ahead)
+        with mock.patch.object(futures, "ThreadPoolExecutor", Reader):
+            chunks = self.feed(BITS.view(Watched), 0).chunks(ORDER)
+            for ahead in (4, 5, 5):
+                next(chunks)
+                self.assertLen(taken, ahead)
         self.assertLen(threads, 1)
         self.assertNotIn(threading.current_thread(), threads)
-        batches.close()
+        chunks.close()
         self.assertFalse(threads.pop().is_alive())
 
     def test_errors_of_the_reader_reach_the_training(self):
-        batches = self.feed(self.stored, 0).batches(ORDER)
+        batches = self.feed(self.stored, 0).chunks(ORDER)
         self.path.write_bytes(b"")
         with self.assertRaisesRegex(ValueError, "ends before its last row"):
             list(batches)

@@ -88,7 +88,7 @@ class EquationsTest(parameterized.TestCase):
         np.testing.assert_allclose(climbed, cross_entropy(moved(), self.y), rtol=1e-6)
         # So a training does that says so.
         with mock.patch.object(train, "make_step") as make:
-            build.trainer(LINEAR, Training(1, 2, 0.1, label_smoothing=0.25), 2)
+            build.trainer(LINEAR, Training(1, 2, 0.1, label_smoothing=0.25))
         objective = make.call_args.kwargs["objective"]
         again, *_ = self.descend(lambda model: objective)
         np.testing.assert_array_equal(again, values)

@@ -211,8 +211,9 @@ class ParseTest(parameterized.TestCase):
         self.assertIs(changed.network, STUDY.network)
 
     def test_flags(self):
-        found = parse("--plan --quiet --reuse a b --refuse")
-        self.assertEqual(found.flags, ("here", True, (Path("a"), Path("b")), None))
+        found = parse("--plan --quiet --reuse a b --refuse --tensorboard c")
+        reuse = Path("a"), Path("b")
+        self.assertEqual(found.flags, ("here", True, reuse, None, Path("c")))
         self.assertTrue(found.config.work.refuse)
         for line, where in (("--plan h100", "h100"), ("--plan", "here"), ("", None)):
             self.assertEqual(parse(line).flags.plan, where)

@@ -1,9 +1,6 @@
-"""What is installed: packages, configs, templates, the command; and the notebook."""
+"""What is installed: packages, configs, templates, the command."""
 
-import ast
 import configparser
-import inspect
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +10,6 @@ from absl.testing import absltest
 from nrf.config import files
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOK = ROOT / "notebooks" / "digits.ipynb"
 
 
 def settings(section, name):
@@ -59,34 +55,3 @@ class PackagingTest(absltest.TestCase):
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
         self.assertEqual(done.returncode, 0)
-
-
-class NotebookTest(absltest.TestCase):
-    def test_its_code_compiles_and_finds_what_it_imports(self):
-        trees, names = [], {}
-        for cell in json.loads(NOTEBOOK.read_text())["cells"]:
-            # Lines for the notebook itself, such as %pip, are no Python.
-            lines = [line for line in cell["source"] if line[:1] not in "%!"]
-            if cell["cell_type"] == "code":
-                trees.append(ast.parse("".join(lines)))
-        self.assertGreater(len(trees), 4)
-        for statement in (part for tree in trees for part in tree.body):
-            text = ast.unparse(statement)
-            if isinstance(statement, ast.Import | ast.ImportFrom):
-                if "IPython" not in text:
-                    exec(text, names)
-        used = [
-            (names[node.value.id], node.attr)
-            for tree in trees
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and inspect.ismodule(names.get(node.value.id))
-        ]
-        self.assertGreater(len(used), 5)
-        for module, name in used:
-            self.assertTrue(hasattr(module, name), f"{module.__name__}.{name}")
-
-    def test_it_was_saved_without_outputs(self):
-        for cell in json.loads(NOTEBOOK.read_text())["cells"]:
-            self.assertEmpty(cell.get("outputs", []))

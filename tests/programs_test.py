@@ -48,7 +48,7 @@ def state():
 
 
 def optimizer():
-    return build.optimizer(Training(epochs=1, batch_size=8, learning_rate=0.1), 10)
+    return build.optimizer(Training(epochs=1, batch_size=8, learning_rate=0.1))
 
 
 def training(attack=None):
@@ -61,7 +61,8 @@ def training(attack=None):
             data.augment, pad=1, flip=True, jitter=0.2, rotation=9
         ),
     )
-    return Program(step, (jax.random.key(1), state()), (images(), labels()))
+    given = functools.partial(step, rate=0.1, weight_decay=5e-4)
+    return Program(given, (jax.random.key(1), state()), (images(), labels()))
 
 
 def labels():

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -20,11 +21,12 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 }
-# A test of its own has the programs of this one.
+# The programs of these pages have tests of their own.
+ELSEWHERE = "docs/your_own.md", "docs/exchange.md"
 WITH_PROGRAMS = [
     name
     for name, text in PAGES.items()
-    if "```python" in text and name != "docs/your_own.md"
+    if "```python" in text and name not in ELSEWHERE
 ]
 
 
@@ -34,6 +36,7 @@ class Net(nn.Module):
         return nn.Dense(10)(x.reshape(len(x), -1))
 
 
+@dataclass(frozen=True)
 class Mine:
     def build(self, num_classes):
         return models.linen(Net())
@@ -50,7 +53,8 @@ class PagesTest(parameterized.TestCase):
             for part in data.load("digits")
         )
         # What its reader has.
-        module, config = Net(), tiny(sets=())
+        module = Net()
+        config = tiny(sets=(), train_examples=None, test_examples=None)
         params = module.init(jax.random.key(0), x[:1])
         names = {**locals(), "Mine": Mine, "out": Path("runs/mine")}
         programs = re.findall(r"```python\n(.*?)```", PAGES[name], re.DOTALL)

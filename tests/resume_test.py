@@ -67,9 +67,16 @@ class Stopper(Progress):
             raise self.error()
 
 
-def train(folder, name="standard", *, progress=None, minutes=0.0, devices=1):
-    """The step of that training; Work(checkpoint_minutes=0) keeps every update."""
-    work = Work(devices=devices, evaluation_batch=16, checkpoint_minutes=minutes)
+def train(
+    folder, name="standard", *, progress=None, minutes=0.0, devices=1, updates=None
+):
+    """The step of that training; Work(checkpoint_minutes=0) keeps every call."""
+    work = Work(
+        devices=devices,
+        evaluation_batch=16,
+        checkpoint_minutes=minutes,
+        updates=updates,
+    )
     step = Steps(folder, 0, local(work, progress=progress or Progress()))
     D, test = given("D", toy(32, 0)), given("test", toy(16, 1))
     return step(name, fit, D, test, network=NETWORK, training=TRAININGS[name])
@@ -151,14 +158,40 @@ class TrainingTest(FoldFolders):
         self.assertEqual(stop.__notes__, said)
         self.assertEqual(train(self.out).digest, whole().digest)
 
+    @parameterized.parameters(
+        # Two of an epoch's four are made; a call of three that is filled up follows.
+        (None, 3, "0 of 3 epochs and 2 updates"),
+        # Three and one are made, in arrays of three; the epoch's accuracies follow.
+        (3, None, "1 of 3 epochs and 0 updates"),
+    )
+    def test_goes_on_with_other_calls_of_the_devices(self, first, then, made):
+        options = {"error": KeyboardInterrupt, "minutes": 5}
+        stop = self.killed(1, updates=first, **options)
+        self.assertEqual(stop.__notes__, [f"of killed/standard {made}"])
+        last = Stopper(None)
+        found = train(self.out, progress=last, updates=then)
+        self.assertEqual(last.examples, 8 * 12)
+        self.assertNear(found, whole())
+
+    def test_many_updates_in_one_call_are_kept(self):
+        whole = train(self.root / "whole", updates=3)
+        self.killed(3, updates=3)
+        last = Stopper(None)
+        self.assertEqual(train(self.out, progress=last, updates=3).digest, whole.digest)
+        # Two epochs were made, in two calls each.
+        self.assertEqual(last.updates, 2)
+
     def test_goes_on_with_other_devices_up_to_rounding(self):
         self.killed(6)
         last = Stopper(None)
         made = train(self.out, progress=last, devices=4)
         self.assertLessEqual(last.updates, 6)
+        self.assertNear(made, whole())
+
+    def assertNear(self, one, other):
         for a, b in zip(
-            jax.tree.leaves(made.value.params),
-            jax.tree.leaves(whole().value.params),
+            jax.tree.leaves(one.value.params),
+            jax.tree.leaves(other.value.params),
             strict=True,
         ):
             np.testing.assert_allclose(a, b, atol=1e-5)

@@ -284,7 +284,8 @@ class RefusalsTest(parameterized.TestCase):
         (
             "runn digits",
             2,
-            "no command 'runn'; it has run, report, compare, verify, prepare",
+            "no command 'runn'; it has run, report, compare, verify, import, export, "
+            "prepare-cifar10",
         ),
         ("run digits --out x --reuse /nowhere", 2, "--reuse: there is no folder /now"),
         ("report /nowhere", 1, "/nowhere"),

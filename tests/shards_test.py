@@ -373,8 +373,8 @@ class EveryMapTest(parameterized.TestCase):
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         one_late, made = devices.maps._one_late, []
 
-        def counted(f, arrays, todo, mesh, stop=None):
-            for batch in one_late(f, arrays, todo, mesh):
+        def counted(f, arrays, todo, mesh, held, stop=None):
+            for batch in one_late(f, arrays, todo, mesh, held):
                 made.append(batch[0])
                 if len(made) == stop:
                     raise Killed

@@ -1,5 +1,6 @@
 """Training: one step against its equations, epochs against their promises."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -11,7 +12,7 @@ from absl.testing import parameterized
 from nrf import attacks, data, devices, losses, models, runs, train
 from nrf.config import Training
 from nrf.data import Dataset
-from nrf.experiments import averages, networks
+from nrf.experiments import averages, build, networks
 
 
 def toy(count=64, seed=0):
@@ -24,6 +25,12 @@ def toy(count=64, seed=0):
 
 
 MODEL = models.MLP((0.5,), (0.25,), widths=(6,)).build(2)
+OPTIMIZER = optax.sgd(0.1, momentum=0.9, nesterov=True)
+
+
+def mean_loss(weights, rows):
+    images, labels = jnp.asarray(toy().images)[rows], toy().labels[rows]
+    return losses.cross_entropy(MODEL.apply)({"params": weights}, images, labels).mean()
 
 
 def train_for(
@@ -35,10 +42,12 @@ def train_for(
     dataset=None,
     batch_size=16,
     resident=2**31,
+    updates=None,
+    schedule=None,
+    optimizer=OPTIMIZER,
     **kw,
 ):
     dataset = dataset or toy()
-    optimizer = optax.sgd(0.1, momentum=0.9, nesterov=True)
     state = train.init(jax.random.key(1), model, optimizer, dataset.images[:1])
     return list(
         train.epochs(
@@ -50,6 +59,8 @@ def train_for(
             batch_size=batch_size,
             mesh=devices.make_mesh(mesh),
             resident=resident,
+            updates=updates,
+            schedule=schedule,
         )
     )
 
@@ -161,9 +172,9 @@ class AverageTest(parameterized.TestCase):
 
     def test_is_what_trainings_give(self):
         """Epochs of one update: shorter trainings have the weights in between."""
-        images = toy().images.mean((1, 2), keepdims=True)
-        dataset = toy()._replace(images=images.astype(np.float32))
-        training = Training(3, 64, 40.0, schedule="steps", drops=(), weight_decay=0.0)
+        images = np.random.default_rng(0).random((64, 2, 2, 1), np.float32)
+        dataset = toy()._replace(images=images)  # There is nothing to learn.
+        training = Training(3, 64, 10.0, schedule="steps", drops=(), weight_decay=0.0)
 
         def trained(**changes):
             key, env = jax.random.key(2), runs.local()
@@ -184,10 +195,11 @@ class AverageTest(parameterized.TestCase):
             expected = np.average(values, axis=0, weights=[1, 2, 4])
             np.testing.assert_allclose(mean, expected, rtol=1e-4)
         # It is what was tested, too.
-        print(
-            [one["test_accuracy"] for one in found.history],
-            [one["test_accuracy"] for one in trained().history],
-        )
+        last = found.params["params"]["Dense_0"]
+        z = (images.reshape(64, 4) - 0.5) / 0.25 @ last["kernel"] + last["bias"][None]
+        accuracy = np.mean(z.argmax(1) == dataset.labels)
+        self.assertEqual(found.history[-1]["test_accuracy"], accuracy)
+        self.assertNotEqual(trained().history[-1]["test_accuracy"], accuracy)
 
 
 class EpochsTest(parameterized.TestCase):
@@ -226,6 +238,49 @@ class EpochsTest(parameterized.TestCase):
         ]
         for one in trained[1:]:
             jax.tree.map(np.testing.assert_array_equal, one, trained[0])
+
+    @parameterized.parameters((3, 2**31), (4, 0), (50, 2**31))
+    def test_many_updates_in_one_call_are_the_same(self, updates, resident):
+        """Also where a call has more than are left of an epoch of four."""
+        loss = losses.cross_entropy(MODEL.apply)
+        attack = attacks.pgd(
+            loss, attacks.linf(0.2), steps=2, step_size=0.1, random_start=True
+        )
+        options = dict(mesh=4, attack=attack, resident=resident)
+        one = train_for(2, **options)
+        for a, b in zip(one, train_for(2, updates=updates, **options), strict=True):
+            self.assertEqual(int(b[0].step), int(a[0].step))
+            jax.tree.map(
+                functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+                a,
+                b,
+            )
+
+    @parameterized.parameters(1, 3)
+    def test_optimizers_are_given_their_row_of_the_schedule(self, updates):
+        training = Training(2, 16, 0.1, weight_decay=0.1, momentum=0, warmup=0.5)
+        schedule = build.schedule(training, 8)
+        optimizer = build.optimizer(training)
+        trained, _ = train_for(
+            2, optimizer=optimizer, schedule=schedule, updates=updates
+        )[-1]
+        state = train.init(jax.random.key(1), MODEL, optimizer, toy().images[:1])
+        weights = state.params["params"]
+        key = jax.random.split(jax.random.key(0))[0]
+        seed = int.from_bytes(np.asarray(jax.random.key_data(key)).tobytes(), "big")
+        number = 0
+        for epoch in range(2):
+            for rows in data.batch_indices(seed, epoch, 64, 16):
+                gradient = jax.grad(mean_loss)(weights, rows)
+                rate = build.learning_rate(training, 8)(number)
+                weights = jax.tree.map(
+                    lambda w, g, rate=rate: w - rate * (g + 0.1 * w), weights, gradient
+                )
+                number += 1
+        for a, b in zip(
+            jax.tree.leaves(trained.params), jax.tree.leaves(weights), strict=True
+        ):
+            np.testing.assert_allclose(a, b, atol=1e-6)
 
     def test_holding_out_copies_no_image(self):
         bits = np.arange(64 * 16).astype(np.uint8).reshape(64, 4, 4, 1)
@@ -282,6 +337,11 @@ class EpochsTest(parameterized.TestCase):
             "got uint8",
         ),
         ("batch", dict(batch_size=65), "whole number in 1 .. 64, .* got 65"),
+        (
+            "schedule",
+            dict(schedule={"rate": np.ones(5)}),
+            r"schedule's rate .* the 4 updates, got shape \(5,\)",
+        ),
         ("none", dict(batch_size=0, mesh=4), "whole number in 1 .. 64, .* got 0"),
     )
     def test_refuses(self, options, message):

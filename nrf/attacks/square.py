@@ -138,8 +138,7 @@ def draw_numbers(key, shape):
 def _window(place, side, shape):
     """Rows [H, 1] and columns [1, W * C] relative to a random window; what is inside.
 
-    Rows of an image, all channels of its pixels, are one axis here and below: XLA's CPU
-    backend is slow where the last axis is as short as channels are.
+    Rows of pixels are one axis here and below, as in images that are `flat`.
     """
     height, width, channels = shape
     # All places are equally likely; `place` is below 1, and so is the product.
@@ -241,9 +240,7 @@ def blobs(threat, rows, columns, side, shape):
     sums = jnp.array(sums, jnp.float32)
 
     def outwards(ring):
-        return jax.lax.optimization_barrier(
-            sums[rings] - sums[jnp.clip(jnp.abs(ring), 0, rings)]
-        )
+        return sums[rings] - sums[jnp.clip(jnp.abs(ring), 0, rings)]
 
     # Of the larger ring; found for rows and for columns, and not for every pixel.
     value = jnp.minimum(outwards(row - height // 2), outwards(columns - side // 2))

@@ -13,8 +13,9 @@ from nrf.types import Images, Keys, is_traced
 class Threat(NamedTuple):
     """A set of perturbations `d` of images, both [B, H, W, C], as three functions.
 
-    The valid pixels [0, 1] are not part of it: attacks keep to them in every threat,
-    by `uphill` and `land`.
+    Auto-PGD and Square give them with rows of pixels as one axis: [B, 1, H, W * C]. The
+    valid pixels [0, 1] are not part of it: attacks keep to them in every threat, by
+    `uphill` and `land`.
     """
 
     steepest: Callable[[Images], Images]  # Gradient -> unit step that climbs fastest.

@@ -39,9 +39,9 @@ class Flags(NamedTuple):
     plan: str | None = None  # Only show the steps; with times of "here", or of that.
     quiet: bool = False  # Show no progress.
     reuse: tuple[Path, ...] = ()  # Other runs, whose equal steps are taken over.
-    tensorboard: Path | None = None  # Folder of curves and pictures for TensorBoard.
     # Of a run of several processes, what `nrf.hosts.start` is called with.
     hosts: Mapping[str, Any] | None = None
+    tensorboard: Path | None = None  # Folder of curves and pictures for TensorBoard.
 
 
 class Parsed(NamedTuple):
@@ -80,14 +80,14 @@ def parse(config: Any, args: list[str], *, prog: str = "nrf run CONFIG") -> Pars
         shown = {group.place: f"--{_key(group.path)}: " for group in groups}
         raise OptionError(f"{shown.get(error.place, '')}{error}") from error
     reuse, hosts = tuple(values["reuse"]), _hosts(values)
-    flags = Flags(values["plan"], values["quiet"], reuse, values["tensorboard"], hosts)
+    flags = Flags(values["plan"], values["quiet"], reuse, hosts, values["tensorboard"])
     return Parsed(config, values["out"], flags)
 
 
 def _with_place(args: list[str]) -> list[str]:
     """The words, with "here" behind a --plan that stands alone."""
     words: list[str] = []
-    for word, after in zip(args, [*args[1:], "--"], strict=True):
+    for word, after in zip(args, [*args[1:], "--"], strict=False):
         alone = word == "--plan" and after.startswith("-")
         words += [word, "here"] if alone else [word]
     return words

@@ -283,12 +283,16 @@ class Work:
     # Bytes: sets that are no larger lie on every device while a network is trained, and
     # larger ones are streamed to them.
     resident: int = 2**31
+    # Updates of a training in one call of the devices; None: one on CPUs, 50 on others.
+    updates: int | None = None
 
     def __post_init__(self):
         require_counts(self, "synthesis_batch", "feature_batch", "feature_units")
         # One image alone cannot show whether a network looks at others in its batch.
         require_counts(self, "evaluation_batch", "autoattack_batch", least=2)
         require_counts(self, "resident", least=0)
+        if self.updates is not None:
+            require_counts(self, "updates")
         require(
             0 <= self.checkpoint_minutes < math.inf,
             "checkpoint_minutes must be finite and not negative, got "

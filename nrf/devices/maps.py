@@ -58,6 +58,7 @@ def map_examples(
     pack: bool = False,
     tick: Callable[[int], None] = lambda examples: None,
     shards: Shards | None = None,
+    held: dict | None = None,
 ) -> Any:
     """`f(*batch)` over arrays [N, ...], batch by batch; its outputs [N, ...].
 
@@ -73,6 +74,8 @@ def map_examples(
       shards: Keeps outputs as they come, and has those of an interrupted run, which are
         not made again. Outputs that are large come back as `nrf.rows`, from disk;
         others, and all without shards, are NumPy arrays.
+      held: Keeps the batches on the devices, for further maps over the same arrays that
+        are given the same dict; empty in the beginning.
 
     Raises:
       ValueError: an empty batch; processes with different numbers of devices.
@@ -93,27 +96,27 @@ def map_examples(
     advance(int(kept.done.sum()))
     mine = batches[jax.process_index() :: processes]
     todo = [one for one in mine if not kept.done[one[0] : sum(one)].all()]
-    for start, size, made in _one_late(f, arrays, todo, mesh):
+    for start, size, made in _one_late(f, arrays, todo, mesh, held):
         stop = min(start + size, total)
         new = int(np.sum(~kept.done[start:stop]))
         kept.add(start, [a[: stop - start] for a in jax.tree.leaves(made)])
         advance(min(processes * new, left))  # The others are about as far.
     if made is None:  # All was kept, and says nothing of the form of the outputs.
-        made = jax.eval_shape(f, *_fill(arrays, batches[0], mesh))
+        made = jax.eval_shape(f, *_fill(arrays, batches[0], mesh, held))
     like, form = jax.tree.flatten(made)
     outputs = kept.finish(like, batches)
     advance(left)
     return jax.tree.unflatten(form, outputs)
 
 
-def _one_late(f, arrays, batches, mesh):
+def _one_late(f, arrays, batches, mesh, held):
     """Where each batch starts, its size, and f of it, in NumPy.
 
     Fetched one batch late, so that the devices never wait for the host.
     """
     pending = None
     for batch in batches:
-        result = f(*_fill(arrays, batch, mesh))
+        result = f(*_fill(arrays, batch, mesh, held))
         if pending:
             yield *pending[0], jax.device_get(pending[1])
         pending = batch, result
@@ -121,12 +124,17 @@ def _one_late(f, arrays, batches, mesh):
         yield *pending[0], jax.device_get(pending[1])
 
 
-def _fill(arrays, batch, mesh):
+def _fill(arrays, batch, mesh, held):
     """A batch over the devices, filled up with its last example."""
+    if held and batch in held:
+        return held[batch]
     start, size = batch
     last = min(start + size, len(arrays[0])) - 1
     rows = start + np.arange(-(-size // mesh.size) * mesh.size)
-    return split(mesh, tuple(a[np.minimum(rows, last)] for a in arrays))
+    filled = split(mesh, tuple(a[np.minimum(rows, last)] for a in arrays))
+    if held is not None:
+        held[batch] = filled
+    return filled
 
 
 def _batches(total, batch_size, mesh, pack):

@@ -57,9 +57,9 @@ def for_training(mesh: Mesh) -> Mesh:
     return mesh
 
 
-def split(mesh: Mesh, tree: Any) -> Any:
-    """Arrays [B, ...] with B divided over the mesh."""
-    return _put(tree, NamedSharding(mesh, PartitionSpec("data")))
+def split(mesh: Mesh, tree: Any, axis: int = 0) -> Any:
+    """Arrays [B, ...], or with B at another axis, with B divided over the mesh."""
+    return _put(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")))
 
 
 def copy(mesh: Mesh, tree: Any) -> Any:

@@ -135,6 +135,7 @@ def right(
     mesh: Mesh | None = None,
     tick: Callable[[int], None] = lambda examples: None,
     shards: devices.Shards | None = None,
+    held: dict | None = None,
 ) -> np.ndarray:
     """[N] bool: which examples of the data set a test from `make_correct` finds right.
 
@@ -146,6 +147,7 @@ def right(
       mesh: The devices; all of them by default.
       tick: Called with the number of newly finished examples.
       shards: What is kept of an interrupted call; see `devices.map_examples`.
+      held: Keeps the batches for further calls; see there too.
 
     Raises:
       ValueError: images outside [0, 1], labels out of range or of another number, or
@@ -166,6 +168,7 @@ def right(
         mesh=mesh,
         tick=tick,
         shards=shards,
+        held=held,
     )
 
 

@@ -6,9 +6,12 @@ ask for the same, share one compiled program.
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from nrf import attacks, data, evaluate, features, losses, train
@@ -18,6 +21,17 @@ from nrf.experiments.averages import averaging
 from nrf.types import Apply, Attack, Loss, Model, outputs
 
 THREATS = {"l2": attacks.l2, "linf": attacks.linf}
+# What the programs of trainings are given as numbers, or never see.
+GIVEN = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "drops",
+    "warmup",
+    "weight_decay",
+    "holdout",
+)
 # Programs of so many settings are kept: a study of many architectures lets go of some.
 cached = functools.lru_cache(maxsize=64)
 
@@ -79,12 +93,19 @@ def attack_at(settings: Evaluation, apply: Apply) -> Callable[..., Attack]:
     return at
 
 
-@cached
 def trainer(
-    net: Model, settings: Training, examples: int
+    net: Model, settings: Training
 ) -> tuple[optax.GradientTransformation, Callable]:
-    """Optimizer, and compiled update, for that many training examples."""
-    chain = optimizer(settings, settings.epochs * (examples // settings.batch_size))
+    """Optimizer, and compiled update: the same for all schedules and sets."""
+    plain = Training(epochs=1, batch_size=1, learning_rate=1.0)
+    return _trainer(net, replace(settings, **{n: getattr(plain, n) for n in GIVEN}))
+
+
+@cached
+def _trainer(
+    net: Model, settings: Training
+) -> tuple[optax.GradientTransformation, Callable]:
+    chain = optimizer(settings)
     smoothed = losses.Madry(settings.label_smoothing)
     objective = (settings.objective or smoothed)(net)
     step = train.make_step(
@@ -104,35 +125,64 @@ def trainer(
     return chain, train.make_update(step)
 
 
-def optimizer(settings: Training, steps: int) -> optax.GradientTransformation:
-    """SGD with momentum; weight decay on all parameters, as the paper's."""
+def optimizer(settings: Training) -> optax.GradientTransformationExtraArgs:
+    """SGD with momentum; weight decay on all parameters, as the paper's.
+
+    Its updates are given a row of `schedule`.
+    """
+
+    def decay(updates, params, *, weight_decay, **_):
+        return jax.tree.map(lambda g, w: g + weight_decay * w, updates, params)
+
+    def scale(updates, params, *, rate, **_):
+        return jax.tree.map(lambda g: -rate * g, updates)
+
+    momentum = optax.trace(settings.momentum, settings.nesterov)
+    average = [averaging(settings.averaging)] if settings.averaging else []
+    return optax.chain(
+        _stateless(decay),
+        momentum if settings.momentum else optax.identity(),
+        _stateless(scale),
+        *average,
+    )
+
+
+def _stateless(change: Callable) -> optax.GradientTransformationExtraArgs:
+    """change(updates, params, **given) as an optimizer."""
+
+    def update(updates, state, params=None, **given):
+        return change(updates, params, **given), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
+@cached
+def schedule(settings: Training, steps: int) -> dict[str, np.ndarray]:
+    """What each of so many updates is given: [steps] float32 by name."""
+    # Compiled, because it rounds as it did inside of the updates.
+    rate = jax.jit(learning_rate(settings, steps))(jnp.arange(steps, dtype=jnp.float32))
+    return {
+        "rate": np.full(steps, rate, np.float32),  # A constant is one number.
+        "weight_decay": np.full(steps, settings.weight_decay, np.float32),
+    }
+
+
+def learning_rate(settings: Training, steps: int) -> optax.Schedule:
+    """The learning rate at an update."""
     warmup = round(settings.warmup * steps)
     rate = settings.learning_rate
     if settings.schedule == "cosine":
-        schedule = optax.warmup_cosine_decay_schedule(0, rate, warmup, steps)
-    elif settings.schedule == "triangle":
-        schedule = optax.join_schedules(
+        return optax.warmup_cosine_decay_schedule(0, rate, warmup, steps)
+    if settings.schedule == "triangle":
+        return optax.join_schedules(
             [
                 optax.linear_schedule(0, rate, warmup),
                 optax.linear_schedule(rate, 0, steps - warmup),
             ],
             [warmup],
         )
-    else:
-        drops = {round(drop * steps): 0.1 for drop in settings.drops}
-        schedule = optax.piecewise_constant_schedule(rate, drops)
-    average = [averaging(settings.averaging)] if settings.averaging else []
-    return optax.chain(
-        optax.add_decayed_weights(settings.weight_decay),
-        optax.sgd(
-            # As a float: Optax divides the integer that it counts in, and the package
-            # runs with implicit promotion forbidden.
-            lambda step: schedule(jnp.float32(step)),
-            settings.momentum or None,
-            nesterov=settings.nesterov,
-        ),
-        *average,
-    )
+    drops = {round(drop * steps): 0.1 for drop in settings.drops}
+    return optax.piecewise_constant_schedule(rate, drops)
 
 
 @cached

@@ -36,7 +36,7 @@ class Keeper:
         self.now = (fold and fold.load(lambda kept: _unpack(kept, start))) or start
 
     def __call__(self, at: train.Position) -> None:
-        """To be called after every update."""
+        """To be called after every call of the devices."""
         # One assignment: a signal finds the training as it was before, or as it is.
         self.now = self.now._replace(at=at)
         if self.fold and self.fold.due():
@@ -59,16 +59,16 @@ class Keeper:
     @property
     def updates(self) -> int:
         """How many are made."""
-        return self.now.at.epoch * self.each + len(self.now.at.metrics)
+        return self.now.at.epoch * self.each + self.now.at.made(self.each)
 
     def save(self) -> None:
         """Begins to write the training as it is now, unless that is known or lost."""
         now = jax.device_get(self.now)
         # An epoch's end counts as one more: its accuracies take time too.
         number = self.updates + now.at.epoch
-        finite = all(np.isfinite(one.loss) for one in now.at.metrics)
+        finite = all(np.isfinite(one.loss).all() for one in now.at.metrics)
         if self.fold and number > max(self.fold.newest, 0) and finite:
-            self.fold.save(number, *_pack(now))
+            self.fold.save(number, *_pack(now, self.each))
 
 
 @contextlib.contextmanager
@@ -103,10 +103,10 @@ def keeping(
             raise
 
 
-def _pack(now: Underway) -> Kept:
+def _pack(now: Underway, each: int) -> Kept:
     arrays = {"state": jax.tree.leaves(now.at.state)}
     if now.at.metrics:
-        arrays["metrics"] = [np.stack(one) for one in zip(*now.at.metrics, strict=True)]
+        arrays["metrics"] = [*train.joined(now.at.metrics, now.at.made(each))]
     if now.params:
         arrays["params"] = jax.tree.leaves(now.params)
     notes = {"epoch": now.at.epoch, "history": now.history, "best": now.best}
@@ -120,8 +120,7 @@ def _unpack(kept: Kept, start: Underway) -> Underway:
     params = None
     if "params" in arrays:
         params = _like(start.at.state.params, arrays["params"])
-    columns = arrays.get("metrics", [])
-    metrics = tuple(train.Metrics(*row) for row in zip(*columns, strict=True))
+    metrics = (train.Metrics(*arrays["metrics"]),) if "metrics" in arrays else ()
     at = train.Position(notes["epoch"], state, metrics)
     return Underway(at, tuple(notes["history"]), notes["best"], params)
 

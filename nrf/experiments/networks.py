@@ -1,5 +1,6 @@
 """The steps that every experiment shares: networks are trained and tested."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -50,7 +51,9 @@ def fit(
     key_init, key_train, key_holdout = jax.random.split(key, 3)
     net = build.model(network, dataset.num_classes)
     dataset, holdout = train.hold_out(key_holdout, dataset, training.holdout)
-    optimizer, update = build.trainer(net, training, len(dataset.labels))
+    optimizer, update = build.trainer(net, training)
+    accuracy = _accuracy(build.correct(net), test, env)
+    chosen_by = _accuracy(build.holdout_correct(net, training), holdout, env)
     seen = jnp.asarray(dataset.images[: net.examples])
     state = train.init(key_init, net, optimizer, seen)
     each = len(dataset.labels) // training.batch_size
@@ -64,7 +67,9 @@ def fit(
             count=training.epochs,
             batch_size=training.batch_size,
             mesh=devices.for_training(env.mesh),
+            schedule=build.schedule(training, training.epochs * each),
             resident=env.work.resident,
+            updates=env.work.updates,
             tick=env.tick,
             keep=keep,
         ):
@@ -73,15 +78,14 @@ def fit(
                 "epoch": keep.now.at.epoch + 1,
                 "loss": float(metrics.loss),
                 "accuracy": float(metrics.accuracy),
-                "test_accuracy": _accuracy(build.correct(net), weights, test, env),
+                "test_accuracy": accuracy(weights),
             }
             best, params = keep.now.best, keep.now.params
             if len(holdout.labels):
-                right = build.holdout_correct(net, training)
-                accuracy = _accuracy(right, weights, holdout, env)
-                measured["holdout_accuracy"] = accuracy
-                if accuracy > best:
-                    best, params = accuracy, jax.device_get(weights)
+                measured["holdout_accuracy"] = chosen_by(weights)
+                if measured["holdout_accuracy"] > best:
+                    best = measured["holdout_accuracy"]
+                    params = jax.device_get(weights)
             keep.epoch(measured, best, params)
             env.metrics(measured)
     params, at = keep.now.params, keep.now.at
@@ -90,17 +94,24 @@ def fit(
 
 
 def _accuracy(
-    correct: evaluate.Correct, params: Any, dataset: Dataset, env: Env
-) -> float:
-    # No random numbers are drawn, or the same for every epoch.
-    return evaluate.score(
-        jax.random.key(0),
-        correct,
-        params,
-        dataset,
-        batch_size=env.work.evaluation_batch,
-        mesh=env.mesh,
-    ).accuracy
+    correct: evaluate.Correct, dataset: Dataset, env: Env
+) -> Callable[[Any], float]:
+    """The accuracy that parameters have on `dataset`, which stays on the devices."""
+    held: dict | None = {} if dataset.images.nbytes <= env.work.resident else None
+
+    def accuracy(params):
+        # No random numbers are drawn, or the same for every epoch.
+        return evaluate.score(
+            jax.random.key(0),
+            correct,
+            params,
+            dataset,
+            batch_size=env.work.evaluation_batch,
+            mesh=env.mesh,
+            held=held,
+        ).accuracy
+
+    return accuracy
 
 
 def trained(made: Made, architecture: Any, num_classes: int) -> Made:

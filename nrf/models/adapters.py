@@ -72,8 +72,9 @@ def linen(
             output = output._replace(features=features.reshape(len(x), -1))
         return output, updated
 
+    @jax.jit
     def init(key: Key, x: Images) -> Params:
-        return jax.jit(lambda key, x: call(key, x, False, module.init))(key, x)
+        return call(key, x, False, module.init)
 
     def apply(params: Params, x: Images) -> Output:
         return forward(params, x, False, [])[0]
@@ -121,12 +122,10 @@ def nnx(module: Any) -> Model:
         merged = flax_nnx.merge(graph, *map(_restored, parts, shapes))
         return as_output(merged(x), x), merged
 
+    @jax.jit
     def init(key: Key, x: Images) -> Params:
-        @jax.jit
-        def variables(key):
-            return tuple(map(_named, split(make(key))[1:]))
-
-        return dict(zip(("params", "state"), variables(key), strict=True))
+        _, *variables = split(make(key))
+        return dict(zip(("params", "state"), map(_named, variables), strict=True))
 
     def apply(params: Params, x: Images) -> Output:
         return call(testing, params, x)[0]

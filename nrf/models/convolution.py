@@ -11,6 +11,7 @@ installed (`nrf.models.onednn`). Other backends keep their own.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -68,10 +69,29 @@ def conv(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _conv(x, kernel, strides, pads, precision):
     plain = _plain(strides, pads, precision)
-    if not onednn.takes(x, kernel, strides, pads):
+    if onednn.takes(x, kernel, strides, pads):
+        fast = functools.partial(onednn.forward, strides=strides, pads=pads)
+    elif _is_swapped(x, kernel) and not onednn.is_paused():
+
+        def fast(x, kernel):
+            valid = _plain(strides, ((0, 0), (0, 0)), precision)
+            return valid(_padded(x, pads), kernel)
+
+    else:
         return plain(x, kernel)
-    fast = functools.partial(onednn.forward, strides=strides, pads=pads)
     return lax.platform_dependent(x, kernel, cpu=fast, default=plain)
+
+
+def _is_swapped(x, kernel):
+    """Whether XLA would convolve the kernel with these images, which is far slower."""
+    return math.prod(x.shape[1:3]) < math.prod(kernel.shape[:2])
+
+
+def _padded(x, pads, dilation=(1, 1)):
+    """Images with zeros around and between their pixels, which XLA leaves there."""
+    inner = [(*pad, n - 1) for pad, n in zip(pads, dilation, strict=True)]
+    zero = jnp.zeros((), x.dtype)
+    return lax.optimization_barrier(lax.pad(x, zero, [(0, 0, 0), *inner, (0, 0, 0)]))
 
 
 def _plain(strides, pads, precision):
@@ -117,6 +137,8 @@ def _gradient_to_x(shape, kernel, g, strides, pads, precision):
         sides.append(
             (before, shape[1 + axis] + kernel.shape[axis] - 1 - width - before)
         )
+    if _is_swapped(g, kernel):
+        g, sides, strides = _padded(g, sides, strides), ((0, 0), (0, 0)), (1, 1)
     return lax.conv_general_dilated(
         g,
         flipped,

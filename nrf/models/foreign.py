@@ -103,11 +103,12 @@ def register(target: str, function: Callable[[bytes, tuple[int, ...]], Any]) -> 
             version.major = interface.version.major
             version.minor = interface.version.minor
             return None
+        text = frame.attributes.values[0].contents
+        said = ctypes.string_at(text.start, text.length)
         try:
-            text = frame.attributes.values[0].contents
             groups = frame.arguments, frame.results
             function(
-                ctypes.string_at(text.start, text.length),
+                said,
                 tuple(
                     group.values[i].contents.data
                     for group in groups
@@ -115,9 +116,9 @@ def register(target: str, function: Callable[[bytes, tuple[int, ...]], Any]) -> 
                 ),
             )
         except Exception as error:  # Nothing but a returned error reaches XLA.
-            message = f"{target}: {error}".encode()
-            said = _Error(ctypes.sizeof(_Error), None, message, _INTERNAL)
-            return interface.make_error(said)
+            message = f"{target} ({said.decode()}): {error}".encode()
+            made = _Error(ctypes.sizeof(_Error), None, message, _INTERNAL)
+            return interface.make_error(made)
         return None
 
     _kept.append(handle)

@@ -23,6 +23,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from nrf.models import onednn_library
 from nrf.models.onednn_library import TARGET
 
+_LANES = 16  # Numbers of a vector of processors with AVX-512.
+_BLOCK = 4  # Pixels that share one.
+
 _paused = contextvars.ContextVar("paused", default=False)
 
 
@@ -52,12 +55,16 @@ def paused() -> Iterator[None]:
         _paused.reset(token)
 
 
+def is_paused() -> bool:
+    return _paused.get()
+
+
 def takes(x, kernel, strides, pads):
     """Whether these functions are for such arrays, and switched on."""
     geometry = Geometry(x.shape[1:3], kernel.shape[:2], strides, pads)
     sizes = (*x.shape, *kernel.shape, *geometry.result())
     return (
-        not _paused.get()
+        not is_paused()
         and onednn_library.in_use()
         and x.dtype == kernel.dtype == jnp.float32
         and min(sizes) > 0
@@ -73,9 +80,25 @@ def forward(x, kernel, strides, pads):
 
 def to_x(g, kernel, image, strides, pads):
     """The gradient to images of `image`, H and W, from that to y [B, H', W', O]."""
-    return _operation("to_x", Geometry(image, kernel.shape[:2], strides, pads))(
-        g, kernel
+    window, channels = kernel.shape[:2], kernel.shape[2]
+    inside = all(max(pad) < k for k, pad in zip(window, pads, strict=True))
+    many = channels * _BLOCK > _LANES or image[1] % _BLOCK or strides != (1, 1)
+    if many or not inside:
+        geometry = Geometry(image, window, strides, pads)
+        return _operation("to_x", geometry)(g, kernel)
+    # Images of three channels would leave most of a vector empty: pixels that are
+    # neighbours in a row share it, as the channels of a convolution with strides.
+    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
+    shifted = [
+        jnp.pad(flipped, ((0, 0), (i, _BLOCK - 1 - i), (0, 0), (0, 0)))
+        for i in range(_BLOCK)
+    ]
+    sides = tuple(
+        (k - 1 - before, k - 1 - after)
+        for k, (before, after) in zip(window, pads, strict=True)
     )
+    dx = forward(g, jnp.concatenate(shifted, -1), (1, _BLOCK), sides)
+    return dx.reshape(len(g), *image, channels)
 
 
 def to_kernel(x, g, window, strides, pads):
@@ -146,7 +169,8 @@ def _divided(kind, geometry):
     def named(a, b):
         return divided(a, b)
 
-    # The keys of JAX's cache of programs see names, but not what is divided.
+    # The keys of JAX's cache of programs see names, but not what is divided: where
+    # `partition` changes, so must TARGET.
     named.__name__ = "_".join(map(str, (TARGET, kind, *jax.tree.leaves(geometry))))
     return jax.jit(named)
 

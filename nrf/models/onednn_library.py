@@ -10,6 +10,7 @@ import ctypes
 import functools
 import importlib.metadata
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -124,7 +125,13 @@ class _Library:
             self.threads.omp_set_num_threads(before)
 
 
-_library = functools.cache(_Library)
+_load, _loading = functools.cache(_Library), threading.Lock()
+
+
+def _library() -> _Library:
+    # One for all threads: primitives of one engine refuse the memory of another.
+    with _loading:
+        return _load()
 
 
 def _numbers(*values: int) -> Any:
@@ -229,19 +236,25 @@ def _describe(kind: str, shapes: Any, at: Any, options: Any) -> Any:
     """The description of a convolution's primitive, made for the library's engine."""
     make, engine = _library().make, _library().engine
     x, kernel, y = shapes
-    start = "convolution_forward_primitive_desc_create", engine, _TRAINING, _DIRECT
-    forward = make(*start, x, kernel, None, y, *at, options)
+    forward = make(
+        "convolution_forward_primitive_desc_create",
+        *(engine, _TRAINING, _DIRECT, x, kernel, None, y, *at, options),
+    )
     if kind == "forward":
         return forward
     if kind == "to_x":
-        start = "convolution_backward_data_primitive_desc_create", engine, _DIRECT
-        return make(*start, x, kernel, y, *at, forward, options)
-    start = "convolution_backward_weights_primitive_desc_create", engine, _DIRECT
-    return make(*start, x, kernel, None, y, *at, forward, options)
+        return make(
+            "convolution_backward_data_primitive_desc_create",
+            *(engine, _DIRECT, x, kernel, y, *at, forward, options),
+        )
+    return make(
+        "convolution_backward_weights_primitive_desc_create",
+        *(engine, _DIRECT, x, kernel, None, y, *at, forward, options),
+    )
 
 
 def _step(primitive: Any, names: Any, memories: Any) -> Any:
-    pairs = [(_PLACES[n], m) for n, m in zip(names, memories, strict=True)]
+    pairs = [_Argument(_PLACES[n], m) for n, m in zip(names, memories, strict=True)]
     return primitive, len(pairs), (_Argument * len(pairs))(*pairs)
 
 
