@@ -212,8 +212,8 @@ def _compare(args: list[str], begin: list[str]) -> int:
         from nrf import report
         from nrf.runs import store
 
-        comparison = report.compare(runs)
         page = page or runs[0].resolve().parent / "comparison.html"
+        comparison = report.compare(runs, page)
         return comparison.table, store.write(page, comparison.html.encode())
 
     table, page = tyro.cli(compare, prog=shlex.join(begin), args=args)

@@ -42,13 +42,15 @@ class Page(html.parser.HTMLParser):
 
     def links(self):
         """Addresses outside of the page."""
-        return [href for href in self.values("href") if not href.startswith("#")]
+        inside = "#", "data:"
+        return [href for href in self.values("href") if not href.startswith(inside)]
 
 
-def check_page(test, source):
+def check_page(test, source, programs=0):
     """A page is whole, needs no network, and its local references lead somewhere."""
     page = Page(source)
-    test.assertIsNone(re.search(r"https?:|@import|<script|<link", source))
+    test.assertIsNone(re.search(r"https?:|@import|<script |<link", source))
+    test.assertEqual(source.count("<script>"), programs)
     test.assertIsNone(re.search(r"\bnan\b", source))
     ids = page.values("id")
     test.assertLen(set(ids), len(ids))

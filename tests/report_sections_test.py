@@ -11,7 +11,7 @@ from pages import CIFAR, fake_network, fake_results, fake_row, fake_set
 from nrf import features as nrf_features
 from nrf import report
 from nrf.data import planted
-from nrf.report import autoattack, controls, features, linear, tables
+from nrf.report import autoattack, controls, evidence, features, linear, main, tables
 from nrf.report.claims import NOT_SHOWN, SHOWN
 from nrf.report.results import by_network
 from nrf.report.strongest import measures
@@ -294,13 +294,64 @@ class AutoAttackTest(parameterized.TestCase):
         self.assertIn("RobustBench", self.words(self.results(data="cifar10")))
 
     def test_what_is_wrong_is_named_with_its_sentence(self):
-        page = self.words(self.results(largest=0.6, lost_to_other=200))
+        results = self.results(largest=0.6, lost_to_other=200)
+        page = self.words(results)
         self.assertIn("D R outside the ball, beaten by another attack", page)
+        said = self.evidence(results)["evidence-on_D_R-test-pgd-0.5-100"]
+        for part in (
+            "ε = 0.5 (PGD, ℓ₂, 100 steps), the test images: ",
+            "✗ outside the ball, beaten by another attack.",
+            "Seed 1: outside the ball. A perturbation has l2 norm 0.6",
+            "Of 2 × 1000 images: right without attack 1954, and under it 1114, ",
+            "lost to another attack 400, ",
+            "largest change 1.2000 ε, 128 found of 128 planted.",
+        ):
+            self.assertIn(part, said)
+        said = self.evidence(self.results(only_blind=200))
+        name = "evidence-on_D_R-test-AutoAttack-0.5-0"
+        self.assertIn("Seed 0: gradients mislead. 200 of 1000", said[name])
+        self.assertIn("Not checked: a very large epsilon, more steps", said[name])
+
+    def evidence(self, results):
+        """What is said of each marked accuracy, by its address."""
+        section = evidence.section(results)
+        items = re.findall(r'<li id="(.*?)">(.*?)</li>', section, flags=re.DOTALL)
+        return {address: words(of) for address, of in items}
+
+    def test_every_mark_leads_to_its_evidence(self):
+        results = self.results(lost_to_other=200)
+        for row in results["rows"]:
+            if row["epsilon"] == 0.25:
+                row["evidence"] = pages.fake_evidence(400, row["correct"], 500)
+        results["tables"] = rows("D_R", 200, on="D_R_test", epsilon=0.5)
+        results["config"]["tables"] = {}
+        for row in results["tables"]:
+            row["evidence"] = pages.fake_evidence(400, 200, 500)
+        student = fake_network("mlp_on_D_R", "D_R", "students") | {"learner": "mlp"}
+        results["networks"].append(student)
+        results["students"] = [
+            fake_row("mlp_on_D_R", "D_R", 150, seed=seed, epsilon=0.5)
+            for seed in (0, 1)
+        ]
+        results["autoattack"] += [
+            pages.fake_autoattack("mlp_on_D_R", seed, (977, 300, 290))
+            for seed in (0, 1)
+        ]
+        source = main.html({**results, "history": {}}, {})
+        cells = re.findall(r"<t[dh][ >].*?</t[dh]>", source, flags=re.DOTALL)
+        marked = [cell for cell in cells if "✓" in cell or "✗" in cell]
+        links = [re.findall(r'href="#(evidence-.*?)"', cell) for cell in marked]
+        self.assertEqual([len(of) for of in links], [1] * len(marked))
+        # The main table, again with the learner, AutoAttack's, D_R on two sets.
+        self.assertLen(marked, 2 * (6 + 2 * 3) + 2 + 2 * 4 + 2)
+        by_autoattack = ["AutoAttack" in to for (to,) in links[26:34]]
+        self.assertEqual(by_autoattack, [False, True] * 4)
+        listed = self.evidence(results)
+        self.assertEqual({to for (to,) in links}, set(listed))
         self.assertIn(
-            "D R , seed 1, PGD: outside the ball. A perturbation has l2 norm 0.6", page
+            "D R made of the test images: 40.0 %, ✓", "".join(listed.values())
         )
-        page = self.words(self.results(only_blind=200))
-        self.assertIn("D R , seed 0, AutoAttack: gradients mislead. 200 of 1000", page)
+        pages.check_page(self, source)
 
     def test_the_main_table_says_what_autoattack_found(self):
         results = self.results(lost_to_other=200)
@@ -365,7 +416,7 @@ class FeaturesTest(parameterized.TestCase):
     def test_section(self):
         section = features.section(self.results())
         self.assertEqual(section.count("<svg"), 3)
-        self.assertEqual(section.count("aria-label"), 3)
+        self.assertEqual(section.count('role="img" aria-label'), 3)
         page = words(section)
         # Shares of all pairs of both seeds.
         for said in (

@@ -1,10 +1,12 @@
 """Reports are made from invented results, so that every number on them is known."""
 
+import csv
 import functools
 import io
 import json
 import re
 import tempfile
+import urllib.parse
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +208,8 @@ class TableTest(parameterized.TestCase):
         source = main.html(pages.without_plots(results, ("pgd", "none")), {})
         heads = re.findall(r'<th scope="col">robust, ε.=.([\d.]+)', source)
         self.assertEqual(heads, ["0.5", "0.25", "1"])
+        first = re.search(r"<table>.*?</th>(<th.*?</th>)", source, flags=re.DOTALL)
+        self.assertIn("robust, ε", first[1])
 
     def test_counts_that_differ_are_listed(self):
         results = fake_results(seeds=(0,), epsilons=(0.5,))
@@ -259,7 +263,9 @@ class PicturesTest(parameterized.TestCase):
         self.assertEqual(pictures.changes(images, "D_R"), [])
         self.assertEqual(pictures.changes({**images, "D_rand": d}, "D_rand"), [])
 
-    @parameterized.parameters((8, 1, 80), (32, 3, 64), (16, 2, 80), (224, 3, 96))
+    @parameterized.parameters(
+        (8, 1, 96), (12, 3, 96), (32, 3, 96), (16, 2, 96), (224, 3, 96)
+    )
     def test_sizes_and_channels(self, size, channels, width):
         image = np.full((size, size, channels), 0.5, np.float32)
         self.assertEqual(pictures.attributes(image)["width"], str(width))
@@ -335,6 +341,9 @@ class WriteTest(parameterized.TestCase):
         source = source_of(variant)
         parsed = pages.check_page(self, source)
         self.assertEqual(parsed.links(), ["results.json", "results.md"])
+        # Every table but that of the pictures.
+        tables = source.count('href="data:text/csv;')
+        self.assertEqual(tables, source.count("<table>"))
         pictures = [attrs for tag, attrs in parsed.elements if tag == "img"]
         self.assertTrue(all(image["alt"] for image in pictures))
         # Five sets, two starts and two rows of changes.
@@ -346,15 +355,38 @@ class WriteTest(parameterized.TestCase):
         expected = {"report.html", "results.md", "results.json", "pictures.npz"}
         files = {path.name for path in Path(folder_of(variant).name).iterdir()}
         self.assertEqual(files, expected)
-        sections = re.findall(r'<section id="([^"]*)"', source)
+        # The index is of all sections, and those after the claims are folded.
+        sections = re.findall(r"<section>.*?<h2>(.*?)</h2>", source, flags=re.DOTALL)
+        (index,) = re.findall(r"<nav.*?</nav>", source, flags=re.DOTALL)
+        self.assertEqual(re.findall(r'<a href="#.*?">(.*?)</a>', index), sections)
         self.assertEqual(
             sections[:3],
             [
-                "the-same-images-in-every-data-set",
-                "standard-and-robust-accuracy",
-                "what-this-run-shows",
+                "The same images in every data set",
+                "Standard and robust accuracy",
+                "What this run shows",
             ],
         )
+        folded = re.findall(r'<details class="folded"><summary><h2>(.*?)</h2>', source)
+        self.assertEqual(folded, sections[3:])
+
+    @parameterized.parameters("digits", "planted")
+    def test_each_term_is_defined_once_and_where_it_first_stands(self, variant):
+        source = re.sub(r"D<sub>(\w+)</sub>", r"D_\1", source_of(variant))
+        # The rows of the picture belong to its caption; titles are no sentences.
+        for other in ("svg", "head", "header", "h2", "th"):
+            pattern = rf"<{other}\b.*?</{other}>"
+            source = re.sub(pattern, "", source, flags=re.DOTALL)
+        terms = [pages.words(at) for at in re.findall("<dfn>(.*?)</dfn>", source)]
+        expected = {"D", "D_R", "D_NR", "D_rand", "D_det", "Standard", "PGD", "chance"}
+        self.assertContainsSubset(expected, terms)
+        text = pages.words(source.replace("<dfn>", "\0").replace("</dfn>", ""))
+        for term in terms:
+            first = re.search(rf"(?i)\0?(?<![\w’'])\b{term}\b(?!\w)", text)
+            self.assertStartsWith(
+                first[0], "\0", f"{term}: {text[: first.end()][-90:]}"
+            )
+        self.assertLen(set(terms), len(terms))
 
     def test_colours_and_fonts_are_the_page_s(self):
         source = source_of("digits")
@@ -487,11 +519,38 @@ class CompareTest(absltest.TestCase):
         clean = results_lib.measures(fake_results(seeds=(0,)))
         expected = next(iter(clean.values()))[results_lib.CLEAN]
         self.assertIn(f"| {page.told(expected)} |", lines[0])
-        pages.check_page(self, html)
+        pages.check_page(self, html, programs=1)
         clean, robust = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
         lines_of = [re.findall(r' d="[^"]*"', drawn) for drawn in (clean, robust)]
         self.assertNotEqual(*lines_of)
         self.assertRegex(html, "Left out, having no results.json: .*gaussian")
+
+    def test_the_index_leads_to_the_pages_of_runs(self):
+        one, two = self.root / "sub/one", self.root / "two"
+        results = fake_results(seeds=(0, 1))
+        for row in results["rows"]:
+            if row["epsilon"] == 0.5:
+                row["evidence"] = pages.fake_evidence(500, row["correct"])
+        for folder in (one, two):
+            save_run(folder, results)
+        theory = self.root / "the theory"
+        theory.mkdir()
+        for folder in (two, theory):
+            (folder / "report.html").write_text("a page")
+        source = report.compare([one, two, theory], self.root / "here.html").html
+        index, table = re.findall("<tbody>.*?</tbody>", source, flags=re.DOTALL)
+        self.assertEqual(re.findall(' href="(.*?)"', index)[0], "two/report.html")
+        self.assertEqual(
+            re.findall(' href="(.*?)"', index)[2], "the%20theory/report.html"
+        )
+        # Without a page beside it, neither name nor mark leads anywhere.
+        to = "two/report.html#evidence-on_D_R-test-pgd-0.5-100"
+        self.assertEqual(source.count(to), 2)
+        self.assertEqual(set(re.findall(' href="(.*?)#', table)), {"two/report.html"})
+        self.assertIn(
+            "two 53.5 % [49.2, 57.9] ± 0.1 ✓ ε = 0.5 83.8 %", pages.words(index)
+        )
+        self.assertIn("5 of 5 digits 2 2026-11-22", pages.words(index))
 
     def test_runs_of_one_name_are_told_apart_and_networks_may_be_missing(self):
         one, two = self.folder("a/run"), self.root / "b/run"
@@ -524,11 +583,28 @@ class KernelTest(absltest.TestCase):
             f"<pre>D_R 5 %</pre> 7{gap}%",
         )
 
-    def test_a_mark_leads_to_what_it_means(self):
-        cell = page.cell("5 %|[1, 2] ✗ a < b")
+    def test_a_mark_leads_to_its_evidence(self):
+        cell = page.cell(page.Cell.of("5 %|[1, 2] ✗ a < b", {}, "#there"))
         self.assertEqual(
             cell,
-            '5 %<small>[1, 2] <a class="mark" href="#marks">✗ a &lt; b</a></small>',
+            '5 %<small>[1, 2] <a class="mark" href="#there">✗ a &lt; b</a></small>',
+        )
+        self.assertNotIn("href", page.cell("5 %|[1, 2] ✗ a < b"))
+
+    def test_a_table_as_csv_has_a_column_for_every_number(self):
+        cell = page.Cell.of("5.1 %|[1, 9]", {"mean": 0.0512, "low": 0.01}, "")
+        head = ["on", "robust, ε = 1", None, "other|units"]
+        rows = [["D, standard", cell, None, "−3|x"], ["D_R", "–", None, ""]]
+        address = page.csv(head, rows)
+        start, _, text = urllib.parse.unquote(address).partition(",")
+        self.assertEqual(start, "data:text/csv;charset=utf-8")
+        self.assertEqual(
+            list(csv.reader(io.StringIO(text))),
+            [
+                ["on", "robust, ε = 1, mean", "robust, ε = 1, low", "other units"],
+                ["D, standard", "0.0512", "0.01", "-3 x"],
+                ["D_R", "", "", ""],
+            ],
         )
 
     def test_ticks_that_would_collide_are_left_out(self):

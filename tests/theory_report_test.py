@@ -196,6 +196,9 @@ def source():
 class PageTest(parameterized.TestCase):
     def test_page_is_whole_and_described(self):
         check_page(self, source())
+        titles = re.findall("<h2>(.*?)</h2>", source())
+        self.assertStartsWith(titles[0], "Figure 4:")
+        self.assertLess(source().index("<svg"), source().index(f"<h2>{titles[1]}"))
         # Panels, ellipses, and five times two plots.
         self.assertLen(re.findall("<svg ", source()), 3 + 2 + 10)
         for figure in re.findall(r"<figure>.*?</figure>", source(), re.DOTALL):

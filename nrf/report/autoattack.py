@@ -4,17 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nrf.evaluate import BELIEVABLE, Evidence
-from nrf.report import page, paper
+from nrf.report import page, paper, strongest
 from nrf.report.results import (
     AUTOATTACK,
+    NETWORK,
     Column,
+    Measure,
     Network,
     Results,
     ball,
     by_network,
+    main_attack,
 )
-from nrf.report.strongest import LAST, withstood
-from nrf.report.table import cell, remarks
+from nrf.report.strongest import withstood
+from nrf.report.table import cell
 
 # What is shown of the evidence.
 _SHOWN = {
@@ -34,13 +37,11 @@ def section(results: Results) -> str:
     return page.render(
         "autoattack.html",
         groups=groups,
-        cell=lambda entries, part: cell(withstood(entries, part)),
+        cell=lambda network, part: cell(_measure(results, network, part)),
         verdict=verdict,
         ball=ball(entries[0]["norm"], entries[0]["epsilon"]),
         images=entries[0]["total"],
         settings=results["config"]["autoattack"],
-        wrong=wrong(groups),
-        remarks=left_open(groups),
         known=paper.comparable(results),
     )
 
@@ -61,25 +62,15 @@ def verdict(entries: Sequence[Mapping[str, Any]], attack: str) -> list[str]:
     return cells
 
 
-def left_open(groups: Groups) -> list[str]:
-    """What is left open of PGD's and AutoAttack's accuracies that are marked ✓."""
-    marked = {
-        network: {
-            Column(name, of[0]["norm"], of[0]["epsilon"]): withstood(of, component)
-            for name, component in (("pgd", "pgd"), (AUTOATTACK, LAST))
-        }
-        for network, of in groups.items()
-    }
-    return remarks(marked)
-
-
-def wrong(groups: Groups) -> list[str]:
-    """A sentence for every finding, and where it was made."""
-    told = []
-    for network, entries in groups.items():
-        for attack, name in (("pgd", "PGD"), ("autoattack", "AutoAttack")):
-            for entry in entries:
-                where = f"{network.title}, seed {entry['seed']}, {name}"
-                seen = Evidence.from_dict(entry["evidence"][attack])
-                told += [f"{where}: {f.name}. {f.sentence}" for f in seen.findings]
-    return told
+def _measure(results: Results, network: Network, part: str) -> Measure:
+    """What withstands a part of the sequence, with the marks of the other tables."""
+    entries = by_network(results, "autoattack")[network]
+    measure = withstood(entries, part)
+    part_of = "rows" if network.learner == NETWORK else "students"
+    marked = strongest.measures(results, part_of).get(network, {})
+    at = Column(AUTOATTACK, entries[0]["norm"], entries[0]["epsilon"])
+    if part == "pgd":
+        those = [c for c in main_attack({network: marked}) if c[1:3] == at[1:3]]
+        at = those[0] if those else at
+    address = marked[at].address if at in marked and measure.seen else ""
+    return measure._replace(address=address)

@@ -1,13 +1,25 @@
 """Several runs side by side: networks in rows, runs in columns."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from nrf.report import charts, page
-from nrf.report.results import CLEAN, Column, Measure, load
+from nrf.report.claims import claims
+from nrf.report.judge import SHOWN
+from nrf.report.results import (
+    CLEAN,
+    Column,
+    Measure,
+    Measures,
+    Results,
+    find,
+    load,
+)
 from nrf.report.strongest import measures
-from nrf.report.table import cell, headline, remarks
+from nrf.report.table import cell, headline, remarks, seeds
 
 _Measures = Sequence[Measure | None]  # In the order of the columns.
 
@@ -19,12 +31,13 @@ class Comparison(NamedTuple):
     html: str  # A whole page.
 
 
-def compare(folders: Sequence[Path]) -> Comparison:
+def compare(folders: Sequence[Path], page_at: Path | None = None) -> Comparison:
     """Networks × runs: standard accuracy, and robust at each run's reported radius.
 
     The robust one is that of the strongest attack that was run there. Networks are
     matched by their titles. Folders without results.json, such as those of the theory,
-    are left out and named.
+    are left out and named. The page has an index of all folders that links to their
+    pages, from where it is to be written: `page_at`, or else beside the first folder.
 
     Raises:
       ValueError: a folder is given twice, no folder has results, or some cannot be
@@ -41,8 +54,10 @@ def compare(folders: Sequence[Path]) -> Comparison:
             f"there is no results.json to compare in {given}; give the folders of "
             "main experiments, such as runs/digits."
         )
-    names = _names(kept)
-    runs = {name: load(path) for name, path in zip(names, kept, strict=True)}
+    names = dict(zip(paths, _names(list(paths)), strict=True))
+    here = page_at.resolve().parent if page_at else next(iter(paths)).parent
+    runs = {names[path]: load(path) for path in kept}
+    pages = {names[path]: _page(path, here) for path in paths}
     groups = {name: measures(results) for name, results in runs.items()}
     columns: list[tuple[str, Column]] = []
     open_at: list[str] = []
@@ -58,11 +73,16 @@ def compare(folders: Sequence[Path]) -> Comparison:
     titles = dict.fromkeys(title for cells in of.values() for title in cells)
     rows = {t: [of[n].get(t, {}).get(at) for n, at in columns] for t in titles}
     head = [(f"{name}", at.label) for name, at in columns]
+    beside = [pages[name] for name, _ in columns]
     html = page.render(
         "compare.html",
         title="Runs side by side",
+        index=_index(pages, runs, groups),
         head=["trained on", *("|".join(part) for part in head)],
-        rows=[[title, *map(cell, cells)] for title, cells in rows.items()],
+        rows=[
+            [title, *(cell(m, beside=at) for m, at in zip(of, beside, strict=True))]
+            for title, of in rows.items()
+        ],
         charts=[_chart(robust, columns, rows) for robust in (False, True)],
         remarks=open_at,
         left_out=[str(path) for key, path in paths.items() if key not in kept],
@@ -70,6 +90,38 @@ def compare(folders: Sequence[Path]) -> Comparison:
     table = [[title, *(cell(m, " ") for m in cells)] for title, cells in rows.items()]
     head_of_table = ["trained on", *(", ".join(part) for part in head)]
     return Comparison(page.markdown(head_of_table, table) + "\n", html)
+
+
+def _page(folder: Path, here: Path) -> str | None:
+    """The address of a run's page for one in the folder `here`, if there is any."""
+    page_of = folder / "report.html"
+    return quote(os.path.relpath(page_of, here)) if page_of.is_file() else None
+
+
+def _index(
+    pages: Mapping[str, str | None],
+    runs: Mapping[str, Results],
+    groups: Mapping[str, Measures],
+) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: a run each, with a link to its page."""
+    head = ["run", "D_R, robust", "attack", "D_R, standard", "claims shown"]
+    table: list[list[str]] = []
+    for name, address in pages.items():
+        if not (results := runs.get(name)):
+            if address:
+                told = ["–", "–", "–", "–", "another kind of run", "–", "–"]
+                table.append([page.Cell.of(name, {}, address), *told])
+            continue
+        d_r, strong = find(groups[name], "D_R"), headline(results, groups[name])
+        judged = claims(results)
+        shown = sum(claim.verdict == SHOWN for claim in judged)
+        row: list[str] = [page.Cell.of(name, {}, address or "")]
+        row += [cell(d_r.get(at), beside=address) for at in strong] or ["–"]
+        row += [strong[0].label if strong else "–", cell(d_r.get(CLEAN))]
+        row += [f"{shown} of {len(judged)}", results["data"]]
+        row += [f"{seeds(groups[name])}", results.get("date") or "–"]
+        table.append(row)
+    return [*head, "data", "seeds", "date"], table
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

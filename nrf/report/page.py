@@ -7,11 +7,15 @@ written as D_R, in a template or a value, gets its R below the line.
 """
 
 import functools
+import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from csv import writer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
@@ -21,7 +25,7 @@ from nrf.report.results import Measure, ball
 
 # What is not prose: pictures, programs, style, and every tag with its attributes.
 _NOT_PROSE = re.compile(
-    r"(<(svg|pre|code|style|title)\b.*?</\2>|<[^>]*>)", flags=re.DOTALL
+    r"(<(svg|pre|code|style|script|title)\b.*?</\2>|<[^>]*>)", flags=re.DOTALL
 )
 
 
@@ -90,15 +94,60 @@ def slug(text: str) -> str:
     return re.sub(r"\W+", "-", text.lower()).strip("-")
 
 
+def index(body: str) -> list[tuple[str, Markup]]:
+    """Address and title of every section in the body of a page."""
+    pattern = r'<h2>(.*?)</h2>(?:</summary>)?\s*<div id="([^"]*)">'
+    return [(address, Markup(title)) for title, address in re.findall(pattern, body)]
+
+
+def define(text: str) -> Markup:
+    """Sentences of the form "Term: what it is." with the term marked as defined."""
+    pattern = r"(^|\. )([A-Z][\w ]*)(?=: )"
+    return Markup(re.sub(pattern, r"\1<dfn>\2</dfn>", str(escape(text))))
+
+
+class Cell(str):
+    """A cell's text, its numbers, and where its mark or all of it leads."""
+
+    numbers: Mapping[str, float | str] = MappingProxyType({})
+    address: str = ""
+
+    @classmethod
+    def of(cls, text: str, numbers: Mapping[str, float | str], address: str) -> "Cell":
+        cell = cls(text)
+        cell.numbers, cell.address = numbers, address
+        return cell
+
+
 def cell(plain: str) -> Markup:
-    """ "big|small|small" on lines; a mark ✗ leads to what it means, the id "marks"."""
+    """ "big|small|small" on lines; a mark ✓ or ✗ leads to its evidence."""
     big, *others = plain.split("|")
     html = escape(big)
     for small in others:
         html += Markup("<small>{}</small>").format(small)
-    link = r'<a class="mark" href="#marks">\g<0></a>'
-    linked = re.sub(r"✗ [^<]+", link, str(html))
-    return Markup(linked)
+    if not (address := getattr(plain, "address", "")):
+        return html
+    link = rf'<a class="mark" href="{escape(address)}">\g<0></a>'
+    marked, count = re.subn(r"✓|✗ [^<]+", link, str(html))
+    return Markup(marked if count else link.replace(r"\g<0>", str(html)))
+
+
+def csv(head: Sequence[str | None], rows: Sequence[Sequence[str | None]]) -> str:
+    """The address of a table as CSV: each number of a cell has a column of its own."""
+    lines: list[list[Any]] = [[] for _ in range(1 + len(rows))]
+    for title, *cells in zip(head, *rows, strict=True):
+        if title is None:
+            continue
+        names = {n: None for c in cells for n in getattr(c, "numbers", ())}
+        plain = title.replace("|", " ")
+        lines[0] += [f"{plain}, {name}" for name in names] or [plain]
+        for line, value in zip(lines[1:], cells, strict=True):
+            numbers = getattr(value, "numbers", {})
+            text = (value or "").replace("|", " ").replace("−", "-")
+            line += [numbers.get(name, "") for name in names] or [text]
+    stream = io.StringIO()
+    writer(stream, lineterminator="\n").writerows(lines)
+    return "data:text/csv;charset=utf-8," + quote(stream.getvalue())
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -126,6 +175,9 @@ _TEMPLATES.filters.update(
     gap=gap,
     slug=slug,
     cell=cell,
+    csv=csv,
+    index=index,
+    define=define,
     count="{:,}".format,
     markdown=markdown,
 )

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-WIDTH = 80  # Screen pixels to aim at; larger images are reduced to WIDEST.
-WIDEST = 96
+WIDTH = 96  # Screen pixels to aim at, so that 8 × 8 can be read.
 
 
 def load(out: Path) -> dict[str, np.ndarray]:
@@ -46,7 +45,7 @@ def attributes(image: np.ndarray) -> dict[str, str]:
     scale = max(1, round(WIDTH / max(height, width)))
     return {
         "src": f"data:image/png;base64,{png(image)}",
-        "width": str(min(WIDEST, width * scale)),
+        "width": str(min(WIDTH, width * scale)),
         "style": f"aspect-ratio: {width} / {height}",
     }
 
@@ -57,7 +56,7 @@ def png(image: np.ndarray) -> str:
     if pixels.shape[-1] != 3:
         pixels = np.asarray(pixels.mean(-1), np.uint8)
     small = Image.fromarray(pixels)
-    small.thumbnail((WIDEST, WIDEST))  # Leaves smaller ones as they are.
+    small.thumbnail((WIDTH, WIDTH))  # Leaves smaller ones as they are.
     stream = io.BytesIO()
     small.save(stream, "PNG", optimize=True)
     return base64.b64encode(stream.getvalue()).decode()

@@ -1,6 +1,7 @@
 """What a run saved, read back and grouped: networks, ways of measuring, accuracies."""
 
 import json
+import re
 import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nrf.evaluate import Evidence, Score
+from nrf.evaluate import Score
 from nrf.evaluate.statistics import unpack
+from nrf.report import marks
 
 Results = dict[str, Any]  # The content of results.json.
 NEEDED = ("data", "classes", "networks", "rows")
@@ -50,6 +52,11 @@ class Column(NamedTuple):
         steps = f", {self.steps} steps" if self.steps else ""
         return f"{name}, {norm_name(self.norm)}{steps}"
 
+    def address(self, network: str, on: str = "test") -> str:
+        """Where a page has the evidence of a network's accuracy on a set."""
+        parts = network, on, self.attack, f"{self.epsilon:g}", str(self.steps)
+        return re.sub(r"[^\w.]+", "-", "-".join(("evidence", *parts)))
+
 
 CLEAN = Column()
 
@@ -64,6 +71,8 @@ class Measure(NamedTuple):
     # Which images are right, by seed, as `nrf.evaluate.statistics.pack` has them; None
     # where that was not saved.
     packed: dict[int, str] | None = None
+    seen: tuple[marks.Seen, ...] = ()  # The evidence itself.
+    address: str = ""  # Where a page says what the evidence is.
 
     @property
     def mean(self) -> float:
@@ -113,8 +122,7 @@ def read(path: Path, needed: Iterable[str], made_by: str) -> Results:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
-    missing = [name for name in needed if not results.get(name)]
-    if missing:
+    if missing := [name for name in needed if not results.get(name)]:
         raise ValueError(
             f"{path} has no {', '.join(missing)}; was it made by `{made_by}`?"
         )
@@ -155,9 +163,11 @@ def measures(results: Results, part: str = "rows") -> Measures:
         for column in main_attack({network: cells}):
             if (column.norm, column.epsilon) == at:
                 measure = cells[column]
-                wrong, remarks = judged([e["evidence"]["pgd"] for e in entries])
-                both = tuple(dict.fromkeys((*(measure.wrong or ()), *wrong)))
-                cells[column] = measure._replace(wrong=both, remarks=remarks)
+                of_pgd = marks.seen((e["seed"], e["evidence"]["pgd"]) for e in entries)
+                both = (*measure.seen, *of_pgd)
+                cells[column] = measure._replace(
+                    wrong=marks.wrong(both), remarks=marks.left_open(of_pgd), seen=both
+                )
     return groups
 
 
@@ -193,19 +203,6 @@ def find(
     return {}
 
 
-def judged(
-    evidence: Iterable[Mapping[str, Any]],
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of the evidence of all seeds: names of what is wrong; sentences on what is open.
-
-    Both are in their order, and each is there once.
-    """
-    seen = [Evidence.from_dict(one) for one in evidence]
-    wrong = dict.fromkeys(finding.name for e in seen for finding in e.findings)
-    remarks = dict.fromkeys(remark for e in seen for remark in e.remarks)
-    return tuple(wrong), tuple(remarks)
-
-
 def grouped(results: Results, part: str, on: str = "test") -> Measures:
     """The rows of a part of the results that were measured on the set `on`.
 
@@ -223,7 +220,9 @@ def grouped(results: Results, part: str, on: str = "test") -> Measures:
                 cells.setdefault(at, []).append(row)
         if cells:
             groups[network] = {
-                at: _measure(f"{network.title} at {at.label}", of)
+                at: _measure(f"{network.title} at {at.label}", of)._replace(
+                    address=at.address(network.name, on)
+                )
                 for at, of in cells.items()
             }
     return groups
@@ -241,8 +240,7 @@ def _measure(what: str, rows: list[Mapping[str, Any]]) -> Measure:
                 f"{row['total']} in another; seeds must share their test images."
             )
         by_seed[row["seed"]] = row["correct"] / total
-    seen = [row["evidence"] for row in rows if "evidence" in row]
-    wrong, remarks = judged(seen) if seen else (None, ())
+    seen = marks.seen((r["seed"], r["evidence"]) for r in rows if "evidence" in r)
     packed = {row["seed"]: row["right"] for row in rows if "right" in row}
     for row in rows:
         if "right" in row and unpack(row["right"], total).sum() != row["correct"]:
@@ -253,9 +251,10 @@ def _measure(what: str, rows: list[Mapping[str, Any]]) -> Measure:
     return Measure(
         dict(sorted(by_seed.items())),
         total,
-        wrong,
-        remarks,
+        marks.wrong(seen) if seen else None,
+        marks.left_open(seen),
         packed if len(packed) == len(rows) else None,
+        seen,
     )
 
 
@@ -287,9 +286,8 @@ def reported(results: Results, groups: Measures) -> Column | None:
 def radius(norm: str | None, epsilon: float) -> str:
     """0.25, or 8/255 for a whole number of grey levels in ℓ∞."""
     levels = epsilon * 255
-    if norm == "linf" and round(levels) >= 1 and abs(levels - round(levels)) < 1e-4:
-        return f"{round(levels)}/255"
-    return f"{epsilon:g}"
+    whole = round(levels) >= 1 and abs(levels - round(levels)) < 1e-4
+    return f"{round(levels)}/255" if norm == "linf" and whole else f"{epsilon:g}"
 
 
 def norm_name(norm: str | None) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nrf.report import marks
 from nrf.report.results import (
     AUTOATTACK,
     Cells,
@@ -11,7 +12,6 @@ from nrf.report.results import (
     Measures,
     Results,
     by_network,
-    judged,
 )
 from nrf.report.results import measures as by_pgd
 
@@ -24,7 +24,8 @@ def measures(results: Results, part: str = "rows") -> Measures:
     for network, entries in by_network(results, "autoattack").items():
         if network in groups:
             at = Column(AUTOATTACK, entries[0]["norm"], entries[0]["epsilon"])
-            groups[network][at] = withstood(entries, LAST)
+            address = at.address(network.name)
+            groups[network][at] = withstood(entries, LAST)._replace(address=address)
     return groups
 
 
@@ -51,7 +52,8 @@ def withstood(entries: Sequence[Mapping[str, Any]], component: str) -> Measure:
         return Measure(by_seed, total)
     # Of these two the evidence is saved, and which images they are.
     kind, name = ("pgd", "pgd_right") if pgd else ("autoattack", "right")
-    wrong, remarks = judged([entry["evidence"][kind] for entry in entries])
+    seen = marks.seen((entry["seed"], entry["evidence"][kind]) for entry in entries)
     packed = {entry["seed"]: entry[name] for entry in entries if name in entry}
     known = packed if len(packed) == len(entries) else None
-    return Measure(by_seed, total, wrong, remarks, known)
+    wrong, remarks = marks.wrong(seen), marks.left_open(seen)
+    return Measure(by_seed, total, wrong, remarks, known, seen)

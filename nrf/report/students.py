@@ -62,7 +62,7 @@ def rows(results: Results) -> list[list[str]]:
             network.learner,
             network.title.removesuffix(f", {network.learner}"),
             *(
-                cell(cells.get(column)) + _at_least(exact.get((network, column)))
+                cell(cells.get(column), more=_at_least(exact.get((network, column))))
                 for column in shown
             ),
         ]

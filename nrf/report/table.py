@@ -1,5 +1,6 @@
 """Tables of accuracies, for pages and in Markdown that is aligned in a terminal."""
 
+from nrf.evaluate import BELIEVABLE
 from nrf.report import page
 from nrf.report.results import (
     AUTOATTACK,
@@ -10,6 +11,7 @@ from nrf.report.results import (
     Results,
     columns,
     main_attack,
+    norm_name,
     reported,
 )
 from nrf.report.strongest import autoattack_at, measures
@@ -19,7 +21,8 @@ def table(results: Results) -> str:
     """One row per network, one column per way of measuring, and what they mean."""
     groups = measures(results)
     head, rows = accuracies(results, groups, " ")
-    parts = [page.markdown(head, rows), caption(groups)]
+    told = f"{defined(groups)} {caption(groups)}"
+    parts = [page.markdown(head, rows), told]
     parts += [f"What ✓ leaves open. {remark}" for remark in remarks(groups)]
     return "\n\n".join(parts) + "\n"
 
@@ -30,9 +33,9 @@ def accuracies(
     """Head and rows, a network each; `separator` as in `cell`."""
     shown = columns(groups)
     if separator == "|":
-        # On a page the reported radius comes first: phones show little more.
-        first = [CLEAN, *headline(results, groups), reported(results, groups)]
-        shown = sorted(shown, key=lambda column: column not in first)
+        # On a page the headline comes first: phones show little more.
+        first = [*headline(results, groups), CLEAN, reported(results, groups)]
+        shown = sorted(shown, key=lambda c: first.index(c) if c in first else 9)
     head = ["trained on", *(heading(column, groups) for column in shown)]
     return head, [
         [network.title, *(cell(cells.get(column), separator) for column in shown)]
@@ -57,27 +60,52 @@ def heading(column: Column, groups: Measures) -> str:
     return f"robust, {column.label}" + ("" if known else f" ({column.setting})")
 
 
-def cell(measure: Measure | None, separator: str = "|") -> str:
-    """48.1 % [46.2, 50.0] ± 0.9 ✓; a dash where nothing was measured.
+def cell(
+    measure: Measure | None,
+    separator: str = "|",
+    more: str = "",
+    beside: str | None = "",
+) -> str:
+    """48.1 % [46.2, 50.0] ± 0.9 ✓ and then `more`; a dash where nothing was measured.
 
     The mark is the verdict of the evidence, where there is any; the caption says what
-    it means.
+    it means. It leads to the evidence on this page, or on the page `beside`; None:
+    there is no such page.
     """
     if measure is None:
-        return "–"
+        return f"–{more}"
     spread = "" if measure.spread is None else f" ± {100 * measure.spread:.1f}"
     mark = ""
     if measure.wrong is not None:
         mark = f" ✗ {', '.join(measure.wrong)}" if measure.wrong else " ✓"
-    return page.told(measure, separator) + spread + mark
+    low, high = measure.interval
+    numbers: dict[str, float | str] = {"mean": measure.mean, "low": low, "high": high}
+    if measure.spread is not None:
+        numbers["deviation"] = measure.spread
+    if mark:
+        numbers["evidence"] = ", ".join(measure.wrong or ()) or BELIEVABLE
+    linked = measure.seen and measure.address and beside is not None
+    return page.Cell.of(
+        page.told(measure, separator) + spread + mark + more,
+        numbers,
+        f"{beside}#{measure.address}" if linked else "",
+    )
 
 
-def caption(groups: Measures) -> str:
-    """What the numbers are: of which images, of how many seeds, under which attack."""
+def defined(groups: Measures) -> str:
+    """What standard and robust accuracy are, and the attacks that were run."""
     attack = main_attack(groups)
     values = {
         "attack": attack[0].setting if attack else "",
+        "norm": norm_name(attack[0].norm) if attack else "",
         "autoattack": any(column.attack == AUTOATTACK for column in columns(groups)),
+    }
+    return " ".join(page.words("main.txt", "defined", **values))
+
+
+def caption(groups: Measures) -> str:
+    """What the marks say, and of how many images and seeds the numbers are."""
+    values = {
         "marked": any(m.wrong is not None for m in _all(groups)),
         "seeds": seeds(groups),
         "n": counted(groups),
