@@ -9,7 +9,8 @@ Rows: a network (the small one with batches of 256, ResNet-18 with batches of 16
 task: PGD on the margin of an l2 ball, matching of features, and a step of adversarial
 training, which is PGD with seven steps and an update on what it found. Columns:
 
-    nrf            this package, with the convolutions of XLA
+    nrf            this package, with the convolutions of XLA, on the devices of a run:
+                   two for PGD and matching, which are maps, one for training
     nrf, oneDNN    the same with the extra `onednn`, where it is installed
     eager          PyTorch written by hand, in channels_last
     compiled       the same under torch.compile
@@ -45,7 +46,7 @@ import rivals
 from rivals import DECAY, EPSILON, MEAN, MOMENTUM, RATE, STD, STEP_SIZE, Problem
 from twin import header, use_all_cores
 
-from nrf import attacks, losses, models, train
+from nrf import attacks, devices, losses, models, train
 from nrf.models import onednn, onednn_library
 
 CLASSES, WIDTHS, SIDE = 10, (32, 64, 128), 2048
@@ -68,8 +69,14 @@ def ours(problem, model):
     if problem.task == "training":
         return updating(problem, model, attack)
     keys = jax.random.split(jax.random.key(0), len(problem.x))
-    attack = jax.jit(attack)
-    return lambda: np.asarray(attack(keys, problem.params, problem.x, goal))
+    attack, mesh = jax.jit(attack), devices.make_mesh()
+    params = devices.copy(mesh, problem.params)
+
+    def made():
+        batch = devices.split(mesh, (keys, problem.x, goal))
+        return np.asarray(attack(batch[0], params, *batch[1:]))
+
+    return made
 
 
 def updating(problem, model, attack):
@@ -106,9 +113,9 @@ def make(row):
     params = model.init(jax.random.key(0), x[:1])
     target = jax.jit(model.apply)(params, x[::-1]).features
     problem = Problem(widths, CLASSES, params, x, y, target, task, STEPS[task])
-    with onednn.paused():  # Whose operations nobody counts.
-        cost = jax.jit(model.apply).lower(params, x).cost_analysis()
-    return problem, model, cost["flops"]
+    # As for GPUs: on CPUs convolutions are calls, whose operations nobody counts.
+    forward = jax.jit(model.apply).trace(params, x).lower(lowering_platforms=("cuda",))
+    return problem, model, forward.cost_analysis()["flops"]
 
 
 def compare(row, column, problem, a, b):
@@ -209,6 +216,7 @@ def main():
     options = parser.parse_args()
     columns = [c for c in COLUMNS if c in options.columns and installed(c)]
     use_all_cores()
+    devices.share_cpu()
     about = header(*(c for c in LIBRARIES if c in columns))
     known = json.loads(options.out.read_text())["rows"] if options.out.exists() else {}
     for row in options.rows:

@@ -2,8 +2,8 @@
 
     nrf run photos_full --out runs/photos
 
-In the folder of `make run` it goes on from there: 7 minutes on one of two cores of an
-AMD EPYC, beside other work (jax 0.10.2, 2026-11-28). Its controls stand in the README.
+In the folder of `make run` it goes on from there: 4 minutes on two cores of an AMD EPYC
+(jax 0.10.2, 2026-11-28). Its controls stand in docs/controls.md.
 """
 
 import runpy
