@@ -12,9 +12,8 @@ REACHED, CARRIED = 0.36, 0.70
 
 
 class Peak(NamedTuple):
-    operations: Mapping[
-        str, float
-    ]  # A second, without sparsity, by what is multiplied.
+    # A second, without sparsity, by what is multiplied.
+    operations: Mapping[str, float]
     bandwidth: float  # Bytes a second.
     source: str
 

@@ -26,7 +26,7 @@ class Board(Progress):
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:
-            raise needs("tensorboardX", "tensorboard") from error
+            raise needs("tensorboardX") from error
         self.make, self.folder, self.out = SummaryWriter, Path(folder), Path(out)
         self.writers: dict[str, Any] = {}
 

@@ -15,9 +15,9 @@ PICKLED = (".pt", ".pth", ".ckpt", ".tar", ".best")
 _WITHIN = ("model", "state_dict", "model_state_dict", "last", "best")
 
 
-def needs(package: str, extra: str) -> ValueError:
-    """The words for a package that is not installed."""
-    return ValueError(f"this needs {package}: pip install nrf[{extra}].")
+def needs(package: str) -> ValueError:
+    """The words for a package, as pip calls it, that is not installed."""
+    return ValueError(f"this needs {package}: pip install {package}.")
 
 
 def read(path: Path | str) -> dict[str, np.ndarray]:
@@ -48,7 +48,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError as error:
-        raise needs("safetensors", "safetensors") from error
+        raise needs("safetensors") from error
     try:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -64,7 +64,7 @@ def load_tensors(path: Path) -> Any:
     try:
         import torch
     except ImportError as error:
-        raise needs("PyTorch", "torch") from error
+        raise needs("torch") from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -115,7 +115,7 @@ def write_safetensors(
     try:
         from safetensors.numpy import save
     except ImportError as error:
-        raise needs("safetensors", "safetensors") from error
+        raise needs("safetensors") from error
     said = {"format": "np", "nrf": json.dumps(about)}
     plain = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     return store.write(path, save(plain, said))

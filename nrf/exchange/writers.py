@@ -185,7 +185,7 @@ def _write_tensors(folder: Path, made: Constructed) -> str:
     try:
         import torch
     except ImportError as error:
-        raise files.needs("PyTorch", "torch") from error
+        raise files.needs("torch") from error
     starts = range(0, len(made.labels), _BATCH)
     images = [
         torch.from_numpy(

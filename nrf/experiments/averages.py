@@ -36,13 +36,11 @@ def averaging(decay: float) -> optax.GradientTransformation:
 
     def update(updates, state, params=None):
         total = decay * state.total + (1 - decay)
+        weights = optax.apply_updates(params, updates)
         share = (1 - decay) / total
-        mean = jax.tree.map(
-            lambda mean, w: mean + share.astype(w.dtype) * (w - mean),
-            state.mean,
-            optax.apply_updates(params, updates),
+        return updates, Average(
+            total, optax.incremental_update(weights, state.mean, share)
         )
-        return updates, Average(total, mean)
 
     return optax.GradientTransformation(init, update)
 
@@ -53,10 +51,5 @@ def averaged(state: State) -> Params:
     Running statistics are those of the last update: they hardly depend on more than
     the last few, as the average does where the learning rate has gone to zero.
     """
-    parts = jax.tree.leaves(state.opt_state, is_leaf=_is_average)
-    means = [part.mean for part in parts if _is_average(part)]
-    return {**state.params, "params": means[0]} if means else state.params
-
-
-def _is_average(part):
-    return isinstance(part, Average)
+    average = optax.tree_utils.tree_get(state.opt_state, Average.__name__)
+    return {**state.params, "params": average.mean} if average else state.params

@@ -5,7 +5,7 @@
 XLA's CPU backend has fast forward convolutions and matrix products, and slow gradients
 of convolutions, above all inside loops (https://github.com/jax-ml/jax/issues/12868).
 Here both gradients are made of the two fast operations, where the program is compiled
-for a CPU, wherever it was traced; or all three are oneDNN's, where `nrf[onednn]` is
+for a CPU, wherever it was traced; or all three are oneDNN's, where its package is
 installed (`nrf.models.onednn`). Other backends keep their own.
 `benchmarks/attack_speed.py` compares whole attacks and training steps with PyTorch's.
 """

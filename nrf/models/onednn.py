@@ -1,6 +1,6 @@
 """Convolutions of oneDNN, the library behind PyTorch's on CPUs: the extra `onednn`.
 
-    pip install nrf[onednn]        NRF_ONEDNN=0 nrf run …    # without it, once
+    pip install onednn-cpu-gomp        NRF_ONEDNN=0 nrf run …    # without it, once
 
 Three functions, linear in both arrays: `forward` is `lax.conv_general_dilated`, and
 `to_x` and `to_kernel` are its gradients; the gradients of each are the other two. All

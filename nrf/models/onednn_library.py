@@ -64,7 +64,7 @@ def in_use() -> bool:
         if wanted == "1":
             raise ValueError(
                 f"NRF_ONEDNN is 1, but oneDNN cannot be loaded ({error}); it comes "
-                "with `pip install 'nrf[onednn]'`, for Linux on x86-64 alone, and "
+                "with `pip install onednn-cpu-gomp`, for Linux on x86-64 alone, and "
                 "needs libgomp.so.1."
             ) from error
         return False

@@ -87,9 +87,8 @@ class Plan(Steps):
         self.planned.append(Planned(step, place is not None, examples, *takes))
         first = next((v for v in values if hasattr(v, "labels")), None)
         labels, names = (first.labels, first.names) if first else (np.zeros(0), ())
-        if (
-            cost and "recipe" in settings
-        ):  # A set has as many images as it goes through.
+        # A set has as many images as it goes through.
+        if cost and "recipe" in settings:
             labels = np.zeros(cost.examples, np.int32)
         if place is None:
             self._to_make.add(name)
