@@ -36,11 +36,15 @@ class PlanTest(parameterized.TestCase):
         self.assertEqual({one.done for one in planned}, {False})
 
     def test_examples_and_seconds(self):
+        D_R, *others = tiny().sets
+        twice = replace(D_R, recipe=replace(D_R.recipe, copies=2))
         with tempfile.TemporaryDirectory() as out:
-            planned = {one.step: one for one in plan(tiny(), out)}
+            steps = plan(tiny(sets=(twice, *others)), out)
+            planned = {one.step: one for one in steps}
         examples = {
             "standard": 2 * 60,  # Epochs and images.
-            "D_R": 60,
+            "D_R": 2 * 60,
+            "on_D_R": 2 * 2 * 60,
             "on_D_det": 2 * 60,
             "score_robust_clean": 40,
         }
