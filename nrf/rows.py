@@ -9,6 +9,7 @@ slices, masks or arrays of indices. Other indices, arithmetic and methods of arr
 one of all of it first, so that a set that does fit may be used as any array.
 """
 
+import abc
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ import numpy as np
 BLOCK = 1 << 22  # Bytes that are looked at, at a time, where all rows are.
 
 
-class Lazy(np.lib.mixins.NDArrayOperatorsMixin):
+class Lazy(np.lib.mixins.NDArrayOperatorsMixin, abc.ABC):
     """An array [N, ...] of which no more is in memory than the rows asked for.
 
     Attributes:
@@ -32,9 +33,9 @@ class Lazy(np.lib.mixins.NDArrayOperatorsMixin):
         self.shape, self.dtype = tuple(map(int, shape)), np.dtype(dtype)
         self.within = within
 
+    @abc.abstractmethod
     def read(self, rows: np.ndarray) -> np.ndarray:
         """The rows [R] as an array [R, ...]; every kind of them has its own way."""
-        raise NotImplementedError
 
     @property
     def ndim(self) -> int:
