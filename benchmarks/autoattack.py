@@ -1,7 +1,7 @@
 """AutoAttack's components beside the published ones in PyTorch: strength and speed.
 
     pip install torch==2.13.0 pyautoattack==0.2.0
-    make run
+    nrf run digits --out runs/digits
     python benchmarks/autoattack.py configs/digits.py --run runs/digits
 
 Both sides attack the first images that a network of the run gets right, with the same
