@@ -3,7 +3,14 @@
 import re
 
 from nrf.report import page, settings
-from nrf.report.results import Column, Measures, Network, Results, columns
+from nrf.report.results import (
+    Column,
+    Measures,
+    Network,
+    Results,
+    columns,
+    reported,
+)
 
 # Accuracy in % by l2 radius, by set and training: figure 2 (right), table 7; table 1
 # for the last two.
@@ -32,9 +39,10 @@ def published(results: Results, network: Network, at: Column) -> float | None:
 
 def comparison(results: Results, groups: Measures) -> tuple[list[str], list[list[str]]]:
     """Head and rows: this run and the paper at every radius that both have."""
+    at = reported(results, groups)
     shared = {
         column: f"{column.label}, here"
-        for column in columns(groups)
+        for column in sorted(columns(groups), key=lambda c: c != at)  # It comes first.
         if column.norm in (None, "l2") and column.epsilon in PAPER["D", "standard"]
     }
     rows = []

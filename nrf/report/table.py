@@ -32,10 +32,9 @@ def accuracies(
 ) -> tuple[list[str], list[list[str]]]:
     """Head and rows, a network each; `separator` as in `cell`."""
     shown = columns(groups)
-    if separator == "|":
-        # On a page the headline comes first: phones show little more.
-        first = [*headline(results, groups), CLEAN, reported(results, groups)]
-        shown = sorted(shown, key=lambda c: first.index(c) if c in first else 9)
+    # The headline comes first: phones show little more.
+    first = [*headline(results, groups), CLEAN, reported(results, groups)]
+    shown.sort(key=lambda c: first.index(c) if c in first else len(first))
     head = ["trained on", *(heading(column, groups) for column in shown)]
     return head, [
         [network.title, *(cell(cells.get(column), separator) for column in shown)]
