@@ -128,13 +128,22 @@ class PageTest(parameterized.TestCase):
         self.assertBetween(run("entry.getBoundingClientRect().top"), 0, 900)
         self.assertEqual(run("document.querySelectorAll('[open]').length"), 1)
 
-    def test_on_paper_all_sections_are_open(self):
-        self.chromium.open(self.path("experiment"))
+    def test_paper_has_all_sections_and_two_panels_side_by_side(self):
+        self.chromium.open(self.path("theory"), 700)  # Of A4, between its margins.
+        run = self.chromium.run
         hidden = "[...document.querySelectorAll('.folded > div')].filter(\
             one => !one.checkVisibility()).length"
-        self.assertGreater(self.chromium.run(hidden), 2)
+        tops = "[...document.querySelector('.panels').children].slice(0, 2).map(\
+            one => one.getBoundingClientRect().top)"
+        self.assertGreater(run(hidden), 2)
+        self.assertNotEqual(*run(tops))
         self.chromium.ask("Emulation.setEmulatedMedia", media="print")
-        self.assertEqual(self.chromium.run(hidden), 0)
+        self.assertEqual(run(hidden), 0)
+        self.assertEqual(*run(tops))
+        # Captions stay smaller than the text.
+        sizes = "['figcaption', 'ol li'].map(one => \
+            parseFloat(getComputedStyle(document.querySelector(one)).fontSize))"
+        self.assertLess(*run(sizes))
 
     def test_runs_are_sorted_by_a_click(self):
         self.chromium.open(self.path("comparison"))

@@ -376,7 +376,7 @@ class AutoAttackTest(parameterized.TestCase):
         self.assertIn("✗ beaten by another attack |", text)
         # The strongest is met first.
         heads = re.findall(r"robust, (.*?) +\|", text)
-        self.assertEqual(heads[:2], ["ε = 0.5, AutoAttack", "ε = 0.25"])
+        self.assertEqual(heads[:2], ["ε = 0.5, AutoAttack", "ε = 0.5"])
         self.assertIn("AutoAttack: its standard sequence", text)
         self.assertIn("✗ names those that did not", text)
         self.assertNotIn("✗", report.table(fake_results()))

@@ -534,7 +534,7 @@ class CompareTest(absltest.TestCase):
         self.assertIn("Lines of robust accuracy by run", robust)
         lines_of = [re.findall(r' d="[^"]*"', drawn) for drawn in (clean, robust)]
         self.assertNotEqual(*lines_of)
-        self.assertRegex(html, "Not here, having no results.json: .*gaussian")
+        self.assertRegex(html, "Not in this table, having no results.json: gaussian")
 
     def test_the_index_leads_to_the_pages_of_runs(self):
         one, two = self.root / "sub/one", self.root / "two"

@@ -88,7 +88,7 @@ def compare(folders: Sequence[Path], page_at: Path | None = None) -> Comparison:
         ],
         charts=[_chart(robust, columns, rows) for robust in (True, False)],
         remarks=_left_open(groups, columns),
-        left_out=[str(path) for key, path in paths.items() if key not in kept],
+        left_out=[name for path, name in names.items() if path not in kept],
     )
     table = [[title, *(cell(m, " ") for m in cells)] for title, cells in rows.items()]
     head_of_table = ["trained on", *(", ".join(part) for part in head)]
@@ -171,7 +171,8 @@ def _chart(
             for (name, at), measure in zip(columns, cells, strict=True)
             if measure and (at != CLEAN) == robust
         }
-        drawn.append(charts.measured(measured, label=title, **charts.look(place)))
+        if measured:
+            drawn.append(charts.measured(measured, label=title, **charts.look(place)))
     what = "robust accuracy" if robust else "standard accuracy"
     return charts.plot(
         f"compare-{what[:6]}",
