@@ -206,6 +206,8 @@ class ControlsTest(parameterized.TestCase):
             "and 1.7 % of these.",
         ):
             self.assertIn(said, page)
+        found = pages.verdicts(controls.section(results))
+        self.assertEqual(found, [("Shown", "#table-controls")] * 3)
         names = re.findall(r'<th scope="row">(.*?)</th>', controls.section(results))
         self.assertLen(names, 6)
         self.assertEqual(

@@ -224,7 +224,7 @@ class PointsTest(parameterized.TestCase):
 
     def test_table(self):
         made = transfer.table(fake_study())
-        self.assertRegex(made, r"\| source: ResNet-50 +\| 80.0 % .*\| – +\| 98.8 %")
+        self.assertRegex(made, r"\| source: ResNet-50 +\| – +\| 98.8 % .*\| 80.0 % ")
         self.assertRegex(made, r"VGG-16 .* 15.0 % \[12.9, 17.3\] +\| 50.0 % \[46.5, 53")
         self.assertIn("\nuntargeted: r = 1.00 [0.70, 1.00], rank", made)
         self.assertIn("(p = 0.008); rate = 2.42 × accuracy − 31.9 %\n", made)
