@@ -11,6 +11,7 @@ from nrf.report.results import (
     columns,
     reported,
 )
+from nrf.report.table import ordered
 
 # Accuracy in % by l2 radius, by set and training: figure 2 (right), table 7; table 1
 # for the last two.
@@ -39,10 +40,9 @@ def published(results: Results, network: Network, at: Column) -> float | None:
 
 def comparison(results: Results, groups: Measures) -> tuple[list[str], list[list[str]]]:
     """Head and rows: this run and the paper at every radius that both have."""
-    at = reported(results, groups)
     shared = {
         column: f"{column.label}, here"
-        for column in sorted(columns(groups), key=lambda c: c != at)  # It comes first.
+        for column in ordered(columns(groups), reported(results, groups))
         if column.norm in (None, "l2") and column.epsilon in PAPER["D", "standard"]
     }
     rows = []

@@ -15,7 +15,7 @@ from nrf.report.results import (
     columns,
     reported,
 )
-from nrf.report.table import cell, heading
+from nrf.report.table import cell, heading, ordered
 
 
 def section(results: Results) -> str:
@@ -77,11 +77,8 @@ def _head(results: Results) -> list[str]:
 
 
 def _columns(results: Results, groups: Measures) -> list[Column]:
-    """What verdicts are given at comes first, of attacks that all learners have."""
-    first = [reported(results, groups), CLEAN]
-    return sorted(
-        columns(groups), key=lambda c: first.index(c) if c in first else len(first)
-    )
+    # Of the attacks that all learners have, what verdicts are given at.
+    return ordered(columns(groups), reported(results, groups), CLEAN)
 
 
 def _groups(results: Results) -> Measures:
