@@ -128,7 +128,7 @@ class ClaimsTest(parameterized.TestCase):
         )
         self.assertEqual(judged[0].reason, reason)
         words = pages.words(main.html(pages.without_plots(results, ("pgd",)), {}))
-        self.assertIn("gives robustness. Not judged: D R carries ✗ at", words)
+        self.assertIn("gives robustness. Not judged : D R carries ✗ at", words)
         self.assertIn(f"not judged, because {reason}.", main.markdown_page(results))
         # A mark on D_NR takes nothing from D_R against D.
         results = with_evidence(fake_results(), "D_NR", missed=200)

@@ -68,6 +68,29 @@ def words(source):
     return re.sub(r"\s+", " ", html.unescape(text))
 
 
+def check_terms(test, source, expected):
+    """Each term is defined once, where it first stands; these are among them."""
+    source = re.sub(r"D<sub>(\w+)</sub>", r"D_\1", source)
+    # The rows of the picture belong to its caption; titles are no sentences.
+    for other in ("svg", "head", "header", "h2", "th"):
+        source = re.sub(rf"<{other}\b.*?</{other}>", "", source, flags=re.DOTALL)
+    terms = [words(at) for at in re.findall("<dfn>(.*?)</dfn>", source)]
+    test.assertContainsSubset(expected, terms)
+    text = words(source.replace("<dfn>", "\0").replace("</dfn>", ""))
+    for term in terms:
+        first = re.search(rf"(?i)\0?(?<![\w’'])\b{term}\b(?!\w)", text)
+        test.assertStartsWith(first[0], "\0", f"{term}: {text[: first.end()][-90:]}")
+    test.assertLen(set(terms), len(terms))
+
+
+def verdicts(source):
+    """Verdicts of a page's claims, and where each leads."""
+    found = re.findall(
+        r'class="verdict">(?:<a class="mark" href="(.*?)">)?(.*?)<', source
+    )
+    return [(verdict.split(":")[0].strip("."), address) for address, verdict in found]
+
+
 CIFAR = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),

@@ -206,6 +206,8 @@ class ControlsTest(parameterized.TestCase):
             "and 1.7 % of these.",
         ):
             self.assertIn(said, page)
+        found = pages.verdicts(controls.section(results))
+        self.assertEqual(found, [("Shown", "#table-controls")] * 3)
         names = re.findall(r'<th scope="row">(.*?)</th>', controls.section(results))
         self.assertLen(names, 6)
         self.assertEqual(
@@ -376,7 +378,7 @@ class AutoAttackTest(parameterized.TestCase):
         self.assertIn("✗ beaten by another attack |", text)
         # The strongest is met first.
         heads = re.findall(r"robust, (.*?) +\|", text)
-        self.assertEqual(heads[:2], ["ε = 0.5, AutoAttack", "ε = 0.25"])
+        self.assertEqual(heads[:2], ["ε = 0.5, AutoAttack", "ε = 0.5"])
         self.assertIn("AutoAttack: its standard sequence", text)
         self.assertIn("✗ names those that did not", text)
         self.assertNotIn("✗", report.table(fake_results()))

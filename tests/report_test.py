@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pages
 import PIL.Image
+import theory_report_test
+import transfer_report_test
 from absl.testing import absltest, parameterized
 from pages import CIFAR, fake_results
 
@@ -128,7 +130,7 @@ class TableTest(parameterized.TestCase):
         self.assertEqual([line.count("|") for line in lines[:8]], [4] * 8)
         self.assertLen({len(line) for line in lines[:8]}, 1)
         self.assertIn("| standard accuracy ", lines[0])
-        self.assertIn("| robust, ε = 0.5 ", lines[0])
+        self.assertStartsWith(lines[0].split("| ")[2], "robust, ε = 0.5 ")
         names = [line.split("|")[1].strip() for line in lines[2:8]]
         order = ["D, standard", "D, adversarial", "D_R", "D_NR", "D_rand", "D_det"]
         self.assertEqual(names, order)
@@ -223,11 +225,11 @@ class TableTest(parameterized.TestCase):
         groups = results_lib.measures(results)
         head, rows = paper.comparison(results, groups)
         self.assertEqual(
-            head[1::2], ["standard, here", "ε = 0.25, here", "ε = 0.5, here"]
+            head[1::2], ["ε = 0.25, here", "standard, here", "ε = 0.5, here"]
         )
         self.assertEqual(rows[2][0], "D_R")
-        self.assertEqual(rows[2][2::2], ["84.1 %", "48.27 %", "29.4 %"])
-        self.assertEqual(rows[5][2::2], ["43.7 %", "–", "–"])
+        self.assertEqual(rows[2][2::2], ["48.27 %", "84.1 %", "29.4 %"])
+        self.assertEqual(rows[5][2::2], ["–", "43.7 %", "–"])
         note = paper.setting(results)
         self.assertIn("ResNet-50", note)
         self.assertIn("network.kind: Small (paper: ResNet50)", note)
@@ -372,21 +374,20 @@ class WriteTest(parameterized.TestCase):
 
     @parameterized.parameters("digits", "planted")
     def test_each_term_is_defined_once_and_where_it_first_stands(self, variant):
-        source = re.sub(r"D<sub>(\w+)</sub>", r"D_\1", source_of(variant))
-        # The rows of the picture belong to its caption; titles are no sentences.
-        for other in ("svg", "head", "header", "h2", "th"):
-            pattern = rf"<{other}\b.*?</{other}>"
-            source = re.sub(pattern, "", source, flags=re.DOTALL)
-        terms = [pages.words(at) for at in re.findall("<dfn>(.*?)</dfn>", source)]
         expected = {"D", "D_R", "D_NR", "D_rand", "D_det", "Standard", "PGD", "chance"}
-        self.assertContainsSubset(expected, terms)
-        text = pages.words(source.replace("<dfn>", "\0").replace("</dfn>", ""))
-        for term in terms:
-            first = re.search(rf"(?i)\0?(?<![\w’'])\b{term}\b(?!\w)", text)
-            self.assertStartsWith(
-                first[0], "\0", f"{term}: {text[: first.end()][-90:]}"
-            )
-        self.assertLen(set(terms), len(terms))
+        pages.check_terms(self, source_of(variant), expected)
+
+    def test_each_verdict_leads_to_its_numbers(self):
+        differ, right = "#table-differences", "#table-accuracy"
+        found = pages.verdicts(source_of("digits"))
+        self.assertEqual([at for _, at in found], [differ, differ, right, right, right])
+        # What was not measured has none.
+        results = pages.without_plots(fake_results())
+        found = pages.verdicts(main.html(results, {}))
+        self.assertEqual(
+            found[:3],
+            [("Not measured", ""), ("Not measured", ""), ("Not measured", "")],
+        )
 
     def test_colours_and_fonts_are_the_page_s(self):
         source = source_of("digits")
@@ -398,8 +399,17 @@ class WriteTest(parameterized.TestCase):
         self.assertTrue(self.has(source, "D<tspan [^>]*>rand</tspan>"))
 
     def test_bars_have_the_paper_beside_cifar10(self):
-        self.assertIn("Thick upright tick", source_of("cifar10"))
-        self.assertNotIn("Thick upright tick", source_of("digits"))
+        for variant, has in (("cifar10", True), ("linf", False), ("digits", False)):
+            said = pages.words(source_of(variant))
+            self.assertEqual("Thick upright tick: the paper's ResNet-50" in said, has)
+            self.assertEqual("so that they have no ticks here" in said, not has)
+
+    def test_what_was_not_measured_can_be_read(self):
+        drawn = charts.bars("one", "accuracy", [charts.Bar("D_rand", None)], 0.1)
+        # The words are on paper, above the dotted line of chance.
+        paper = drawn.index("fill: var(--paper)")
+        self.assertLess(drawn.rindex("stroke-dasharray"), paper)
+        self.assertLess(paper, drawn.index("not measured"))
 
     def test_linf_radius_in_levels(self):
         source = source_of("linf")
@@ -511,19 +521,20 @@ class CompareTest(absltest.TestCase):
         self.assertEqual(
             [cell.strip() for cell in head.split("|")[1:-1]],
             [
-                *("trained on", "one, standard", "one, ε = 0.5"),
-                *("two, standard", "two, ε = 0.1"),
+                *("trained on", "one, ε = 0.5", "two, ε = 0.1"),
+                *("one, standard", "two, standard"),
             ],
         )
         self.assertLen(lines, 6)
         clean = results_lib.measures(fake_results(seeds=(0,)))
         expected = next(iter(clean.values()))[results_lib.CLEAN]
-        self.assertIn(f"| {page.told(expected)} |", lines[0])
+        self.assertEqual(lines[0].split("|")[4].strip(), page.told(expected))
         pages.check_page(self, html, programs=1)
-        clean, robust = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+        robust, clean = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+        self.assertIn("Lines of robust accuracy by run", robust)
         lines_of = [re.findall(r' d="[^"]*"', drawn) for drawn in (clean, robust)]
         self.assertNotEqual(*lines_of)
-        self.assertRegex(html, "Left out, having no results.json: .*gaussian")
+        self.assertRegex(html, "Not in this table, having no results.json: gaussian")
 
     def test_the_index_leads_to_the_pages_of_runs(self):
         one, two = self.root / "sub/one", self.root / "two"
@@ -533,11 +544,17 @@ class CompareTest(absltest.TestCase):
                 row["evidence"] = pages.fake_evidence(500, row["correct"])
         for folder in (one, two):
             save_run(folder, results)
-        theory = self.root / "the theory"
-        theory.mkdir()
+        theory, transfer = self.root / "the theory", self.root / "transfer"
+        for folder, name, record in (
+            (theory, "theory.json", theory_report_test.fake_theory()),
+            (transfer, "transfer.json", transfer_report_test.fake_study()),
+        ):
+            folder.mkdir()
+            (folder / name).write_text(json.dumps(record))
         for folder in (two, theory):
             (folder / "report.html").write_text("a page")
-        source = report.compare([one, two, theory], self.root / "here.html").html
+        runs = [one, two, theory, transfer]
+        source = report.compare(runs, self.root / "here.html").html
         index, table = re.findall("<tbody>.*?</tbody>", source, flags=re.DOTALL)
         self.assertEqual(re.findall(' href="(.*?)"', index)[0], "two/report.html")
         self.assertEqual(
@@ -550,7 +567,14 @@ class CompareTest(absltest.TestCase):
         self.assertIn(
             "two 53.5 % [49.2, 57.9] ± 0.1 ✓ ε = 0.5 83.8 %", pages.words(index)
         )
-        self.assertIn("5 of 5 digits 2 2026-11-22", pages.words(index))
+        said = pages.words(index)
+        self.assertIn("5 of 5 digits 2 2026-11-22", said)
+        # Runs of other kinds have their own claims, and no networks on sets.
+        self.assertIn("the theory – – – 6 of 6 two Gaussians – 2026-11-23", said)
+        self.assertIn("transfer – – – 3 of 3 cifar10 1 2026-11-23", said)
+        (transfer / "transfer.json").write_text("{")
+        with self.assertRaisesRegex(ValueError, "transfer.json is not JSON"):
+            report.compare(runs)
 
     def test_runs_of_one_name_are_told_apart_and_networks_may_be_missing(self):
         one, two = self.folder("a/run"), self.root / "b/run"

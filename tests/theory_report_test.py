@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from absl.testing import absltest, parameterized
-from pages import check_page, words
+from pages import check_page, check_terms, verdicts, words
 
 from nrf import report
 from nrf.report import theory
@@ -202,9 +202,33 @@ class PageTest(parameterized.TestCase):
         # Panels, ellipses, and five times two plots.
         self.assertLen(re.findall("<svg ", source()), 3 + 2 + 10)
         for figure in re.findall(r"<figure>.*?</figure>", source(), re.DOTALL):
-            self.assertRegex(figure[-3000:], r"<figcaption>[^<]{100,}")
+            self.assertGreater(len(words(figure.partition("<figcaption>")[2])), 100)
+        folded = re.findall(
+            r'<details class="folded"><summary><h2>(.*?)</h2>', source()
+        )
+        self.assertEqual(folded, titles[2:])
         # Powers of ten would be drawn as formulas, glyph by glyph.
         self.assertNotIn("<tspan", source())
+
+    def test_terms_and_verdicts(self):
+        expected = {
+            "Σ",
+            "ε",
+            "robust training",
+            "closed form",
+            "Relaxation",
+            "γ",
+            "PGD",
+        }
+        check_terms(self, source(), expected)
+        addresses = [address for _, address in verdicts(source())]
+        self.assertEqual(
+            [at for at in addresses if at.startswith("#table-")],
+            ["#table-gaussians", "#table-fits", "#table-vulnerability"],
+        )
+        self.assertLen(set(addresses) - {""}, 6)
+        results = changed("dimensions", fake_dimensions()[:3])
+        self.assertEqual(claims.claims(results)[1].evidence, "")
 
     @parameterized.parameters(
         "At ε = 1 the variances 25, 0.5 become 28.2, 2.5: 1.0 % from the closed form "

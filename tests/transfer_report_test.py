@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import scipy.stats
 from absl.testing import absltest, parameterized
-from pages import check_page, words
+from pages import check_page, check_terms, verdicts, words
 
 from nrf import report
 from nrf.report import transfer
@@ -224,7 +224,7 @@ class PointsTest(parameterized.TestCase):
 
     def test_table(self):
         made = transfer.table(fake_study())
-        self.assertRegex(made, r"\| source: ResNet-50 +\| 80.0 % .*\| – +\| 98.8 %")
+        self.assertRegex(made, r"\| source: ResNet-50 +\| – +\| 98.8 % .*\| 80.0 % ")
         self.assertRegex(made, r"VGG-16 .* 15.0 % \[12.9, 17.3\] +\| 50.0 % \[46.5, 53")
         self.assertIn("\nuntargeted: r = 1.00 [0.70, 1.00], rank", made)
         self.assertIn("(p = 0.008); rate = 2.42 × accuracy − 31.9 %\n", made)
@@ -280,6 +280,14 @@ class PageTest(parameterized.TestCase):
         check_page(self, source())
         # Two scatters, and two of the networks have a history here.
         self.assertEqual(source().count("<svg "), 4)
+        titles = re.findall("<h2>(.*?)</h2>", source())
+        folded = re.findall(
+            r'<details class="folded"><summary><h2>(.*?)</h2>', source()
+        )
+        self.assertEqual(folded, titles[2:])
+        expected = {"source", "D", "D_det", "transfer rate", "r", "Fooled"}
+        check_terms(self, source(), expected)
+        self.assertEqual(verdicts(source()), [("Shown", "#table-transfer")] * 3)
 
     @parameterized.parameters(
         "VGG-16 15.0 % [12.9, 17.3] (by luck at most 11.1 %); Inception-v3 19.0 %",

@@ -132,7 +132,8 @@ def bars(name: str, title: str, drawn: Sequence[Bar], chance: float) -> str:
             if bar.paper is not None:
                 axes.plot([bar.paper] * 2, [y - 0.46, y + 0.46], color=INK, lw=2.4)
             if not (measure := bar.measure):
-                axes.text(0.01, y, "not measured", va="center")
+                behind = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
+                axes.text(0.01, y, "not measured", va="center", bbox=behind, zorder=4)
                 continue
             axes.barh(y, measure.mean, 0.68, color=bar.color)
             axes.plot(measure.interval, [y, y], color=INK, linewidth=1.4)

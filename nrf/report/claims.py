@@ -30,40 +30,48 @@ class Claim(NamedTuple):
     verdict: str  # Of the words in judge.py.
     measured: str
     rule: str
+    evidence: str = ""  # Where its page has the numbers; none, if not measured.
     reason: str = ""  # Why it is not judged.
 
 
 def claim(
-    template: str, macro: str, good: bool | Verdict | None, /, **values: Any
+    template: str,
+    evidence: str,
+    macro: str,
+    good: bool | Verdict | None,
+    /,
+    **values: Any,
 ) -> Claim:
     """The claim that a macro of a template words; `good` None: it was not measured.
 
     The macro is called with `values`, and gives the title, what was measured and the
-    rule, with empty lines between them.
+    rule, with empty lines between them. `evidence` is where the page has the numbers.
     """
     title, measured, rule = page.words(template, macro, **values)
     if not isinstance(good, Verdict):
         good = Verdict(NOT_MEASURED if good is None else SHOWN if good else NOT_SHOWN)
-    return Claim(title, good.word, measured, rule, good.reason)
+    at = "" if good.word == NOT_MEASURED else evidence
+    return Claim(title, good.word, measured, rule, at, good.reason)
 
 
 def claims(results: Results) -> list[Claim]:
     """The paper's claims on those of its sets that a run has, judged on the run."""
-    judges: dict[str, Callable[[Results, float], Judged]] = {
-        "D_R": functools.partial(_against, "D"),
-        "D_R_and_D_NR": functools.partial(_against, "D_NR"),
-        "D_NR": _not_robust,
-        "D_rand": functools.partial(_taught, "D_rand"),
-        "D_det": functools.partial(_taught, "D_det"),
+    differ, right = "#table-differences", "#table-accuracy"
+    judges: dict[str, tuple[Callable[[Results, float], Judged], str]] = {
+        "D_R": (functools.partial(_against, "D"), differ),
+        "D_R_and_D_NR": (functools.partial(_against, "D_NR"), differ),
+        "D_NR": (_not_robust, right),
+        "D_rand": (functools.partial(_taught, "D_rand"), right),
+        "D_det": (functools.partial(_taught, "D_det"), right),
     }
     has = {entry["name"] for entry in results.get("sets") or []}
     chance = 1 / len(results["classes"])
     judged = []
-    for name, judge in judges.items():
+    for name, (judge, evidence) in judges.items():
         if has.issuperset(name.split("_and_")):
             verdict, values = judge(results, chance)
             values = {**values, "chance": chance}
-            judged.append(claim("main.txt", name, verdict, **values))
+            judged.append(claim("main.txt", evidence, name, verdict, **values))
     return judged
 
 

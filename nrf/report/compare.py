@@ -1,13 +1,13 @@
 """Several runs side by side: networks in rows, runs in columns."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from nrf.report import charts, page
-from nrf.report.claims import claims
+from nrf.report import charts, page, theory, transfer
+from nrf.report.claims import Claim, claims
 from nrf.report.judge import SHOWN
 from nrf.report.results import (
     CLEAN,
@@ -19,9 +19,18 @@ from nrf.report.results import (
     load,
 )
 from nrf.report.strongest import measures
-from nrf.report.table import cell, headline, remarks, seeds
+from nrf.report.table import cell, headline, remarks
 
 _Measures = Sequence[Measure | None]  # In the order of the columns.
+_Kind = tuple[Callable[[Path], Results], Callable[[Results], list[Claim]]]
+
+
+# What a run's folder holds, by what it is: how it is read, and how it is judged.
+_KINDS: dict[str, _Kind] = {
+    "results.json": (load, claims),
+    "theory.json": (theory.load, theory.claims.claims),
+    "transfer.json": (transfer.load, transfer.claims.claims),
+}
 
 
 class Comparison(NamedTuple):
@@ -32,16 +41,17 @@ class Comparison(NamedTuple):
 
 
 def compare(folders: Sequence[Path], page_at: Path | None = None) -> Comparison:
-    """Networks × runs: standard accuracy, and robust at each run's reported radius.
+    """Networks × runs: robust accuracy at each run's reported radius, and standard.
 
     The robust one is that of the strongest attack that was run there. Networks are
-    matched by their titles. Folders without results.json, such as those of the theory,
-    are left out and named. The page has an index of all folders that links to their
-    pages, from where it is to be written: `page_at`, or else beside the first folder.
+    matched by their titles. The page has an index of all runs, also of the theory and
+    of transferability, that links to their pages, from where it is to be written:
+    `page_at`, or else beside the first folder. Folders without results.json are not in
+    the table, and are named.
 
     Raises:
-      ValueError: a folder is given twice, no folder has results, or some cannot be
-        read.
+      ValueError: a folder is given twice, no folder has results.json, or some file of
+        a run cannot be read.
     """
     paths = {Path(folder).resolve(): Path(folder) for folder in folders}
     if len(paths) < len(folders):
@@ -56,40 +66,49 @@ def compare(folders: Sequence[Path], page_at: Path | None = None) -> Comparison:
         )
     names = dict(zip(paths, _names(list(paths)), strict=True))
     here = page_at.resolve().parent if page_at else next(iter(paths)).parent
-    runs = {names[path]: load(path) for path in kept}
+    known = {names[path]: run for path in paths if (run := _read(path))}
+    runs = {names[path]: known[names[path]][0] for path in kept}
     pages = {names[path]: _page(path, here) for path in paths}
     groups = {name: measures(results) for name, results in runs.items()}
-    columns: list[tuple[str, Column]] = []
-    open_at: list[str] = []
-    for name, results in runs.items():
-        shown = [CLEAN, *headline(results, groups[name])]
-        columns += [(name, at) for at in shown]
-        of_shown = {
-            network: {at: cells[at] for at in shown if at in cells}
-            for network, cells in groups[name].items()
-        }
-        open_at += [f"{name}: {remark}" for remark in remarks(of_shown)]
+    strong = [(n, at) for n, of in runs.items() for at in headline(of, groups[n])]
+    columns = [*strong, *((name, CLEAN) for name in runs)]
     of = {n: {net.title: c for net, c in g.items()} for n, g in groups.items()}
     titles = dict.fromkeys(title for cells in of.values() for title in cells)
     rows = {t: [of[n].get(t, {}).get(at) for n, at in columns] for t in titles}
-    head = [(f"{name}", at.label) for name, at in columns]
+    head = [(name, at.label) for name, at in columns]
     beside = [pages[name] for name, _ in columns]
     html = page.render(
         "compare.html",
         title="Runs side by side",
-        index=_index(pages, runs, groups),
+        index=_index(known, pages, groups),
         head=["trained on", *("|".join(part) for part in head)],
         rows=[
             [title, *(cell(m, beside=at) for m, at in zip(of, beside, strict=True))]
             for title, of in rows.items()
         ],
-        charts=[_chart(robust, columns, rows) for robust in (False, True)],
-        remarks=open_at,
-        left_out=[str(path) for key, path in paths.items() if key not in kept],
+        charts=[_chart(robust, columns, rows) for robust in (True, False)],
+        remarks=_left_open(groups, columns),
+        left_out=[name for path, name in names.items() if path not in kept],
     )
     table = [[title, *(cell(m, " ") for m in cells)] for title, cells in rows.items()]
     head_of_table = ["trained on", *(", ".join(part) for part in head)]
     return Comparison(page.markdown(head_of_table, table) + "\n", html)
+
+
+def _left_open(
+    groups: Mapping[str, Measures], columns: Sequence[tuple[str, Column]]
+) -> list[str]:
+    """What the marks ✓ of these columns leave open, each sentence after its run."""
+    told = []
+    for name, networks in groups.items():
+        of = {
+            network: {
+                at: cells[at] for run, at in columns if run == name and at in cells
+            }
+            for network, cells in networks.items()
+        }
+        told += [f"{name}: {remark}" for remark in remarks(of)]
+    return told
 
 
 def _page(folder: Path, here: Path) -> str | None:
@@ -98,28 +117,34 @@ def _page(folder: Path, here: Path) -> str | None:
     return quote(os.path.relpath(page_of, here)) if page_of.is_file() else None
 
 
+def _read(folder: Path) -> tuple[Results, list[Claim]] | None:
+    """What a run of any kind saved, and its verdicts."""
+    for name, (read, judge) in _KINDS.items():
+        if (folder / name).is_file():
+            return (record := read(folder)), judge(record)
+    return None
+
+
 def _index(
+    known: Mapping[str, tuple[Results, list[Claim]]],
     pages: Mapping[str, str | None],
-    runs: Mapping[str, Results],
     groups: Mapping[str, Measures],
 ) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: a run each, with a link to its page."""
+    """Head and rows: a run each, of any kind, with a link to its page."""
     head = ["run", "D_R, robust", "attack", "D_R, standard", "claims shown"]
     table: list[list[str]] = []
-    for name, address in pages.items():
-        if not (results := runs.get(name)):
-            if address:
-                told = ["–", "–", "–", "–", "another kind of run", "–", "–"]
-                table.append([page.Cell.of(name, {}, address), *told])
-            continue
-        d_r, strong = find(groups[name], "D_R"), headline(results, groups[name])
-        judged = claims(results)
+    for name, (record, judged) in known.items():
+        row: list[str] = [page.Cell.of(name, {}, pages[name] or "")]
+        if name in groups:
+            d_r, strong = find(groups[name], "D_R"), headline(record, groups[name])
+            row += [cell(d_r.get(at), beside=pages[name]) for at in strong] or ["–"]
+            row += [strong[0].label if strong else "–", cell(d_r.get(CLEAN))]
+        else:
+            row += ["–", "–", "–"]
         shown = sum(claim.verdict == SHOWN for claim in judged)
-        row: list[str] = [page.Cell.of(name, {}, address or "")]
-        row += [cell(d_r.get(at), beside=address) for at in strong] or ["–"]
-        row += [strong[0].label if strong else "–", cell(d_r.get(CLEAN))]
-        row += [f"{shown} of {len(judged)}", results["data"]]
-        row += [f"{seeds(groups[name])}", results.get("date") or "–"]
+        row += [f"{shown} of {len(judged)}", record.get("data") or "two Gaussians"]
+        seeds = {entry["seed"] for entry in record.get("rows") or []}
+        row += [f"{len(seeds)}" if seeds else "–", record.get("date") or "–"]
         table.append(row)
     return [*head, "data", "seeds", "date"], table
 
@@ -146,7 +171,8 @@ def _chart(
             for (name, at), measure in zip(columns, cells, strict=True)
             if measure and (at != CLEAN) == robust
         }
-        drawn.append(charts.measured(measured, label=title, **charts.look(place)))
+        if measured:
+            drawn.append(charts.measured(measured, label=title, **charts.look(place)))
     what = "robust accuracy" if robust else "standard accuracy"
     return charts.plot(
         f"compare-{what[:6]}",

@@ -1,5 +1,7 @@
 """What else could explain D_rand and D_det: the controls of a run, judged."""
 
+import functools
+
 from nrf import evaluate
 from nrf.report import claims, page, paper
 from nrf.report.claims import Claim
@@ -59,6 +61,7 @@ def judge(results: Results) -> list[Claim]:
     groups = {**grouped(results, "controls"), **measures(results)}
     of = {n.trained_on: cells for n, cells in groups.items() if CLEAN in cells}
     known, judged = paper.comparable(results), []
+    claim = functools.partial(claims.claim, "controls.txt", "#table-controls")
     both = {name: pushes(results).get(name, "") for name in _BOTH}
     if all(name in of for pair in both.items() for name in pair):
         pairs = [(n, o, by_chance(results, o)) for n, o in both.items()]
@@ -70,7 +73,7 @@ def judge(results: Results) -> list[Claim]:
             (n, of[n][CLEAN], of[o][CLEAN], gap and gap.difference, chance)
             for (n, o, chance), gap in zip(pairs, more, strict=True)
         ]
-        judged.append(claims.claim("controls.txt", "noise", good, pairs=told))
+        judged.append(claim("noise", good, pairs=told))
     if "D_errors" in of:
         low, high = by_chance(results, "D_errors")
         wrong = of["D_errors"]
@@ -78,11 +81,11 @@ def judge(results: Results) -> list[Claim]:
         good = where(beyond("D_errors", wrong, high))
         if good.word == REVERSED != where(beyond("D_errors", wrong, low)).word:
             good = Verdict(NOT_SHOWN)  # Within what chance gives.
-        judged.append(claims.claim("controls.txt", "errors", good, **values))
+        judged.append(claim("errors", good, **values))
     if "D_bugs" in of and "D_det" in of:
         less = compared({name: of[name] for name in ("D_det", "D_bugs")}, CLEAN)
         values = {"asked": results.get("asked") or [], "known": known}
         values |= {"ours": of["D_bugs"][CLEAN], "det": of["D_det"][CLEAN]}
         values |= {"gap": less and less.difference}
-        judged.append(claims.claim("controls.txt", "bugs", where(less), **values))
+        judged.append(claim("bugs", where(less), **values))
     return judged

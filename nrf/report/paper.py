@@ -3,7 +3,15 @@
 import re
 
 from nrf.report import page, settings
-from nrf.report.results import Column, Measures, Network, Results, columns
+from nrf.report.results import (
+    Column,
+    Measures,
+    Network,
+    Results,
+    columns,
+    reported,
+)
+from nrf.report.table import ordered
 
 # Accuracy in % by l2 radius, by set and training: figure 2 (right), table 7; table 1
 # for the last two.
@@ -34,7 +42,7 @@ def comparison(results: Results, groups: Measures) -> tuple[list[str], list[list
     """Head and rows: this run and the paper at every radius that both have."""
     shared = {
         column: f"{column.label}, here"
-        for column in columns(groups)
+        for column in ordered(columns(groups), reported(results, groups))
         if column.norm in (None, "l2") and column.epsilon in PAPER["D", "standard"]
     }
     rows = []

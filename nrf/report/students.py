@@ -6,6 +6,7 @@ from nrf.report import page
 from nrf.report.differences import differences, learners, of_learner
 from nrf.report.judge import NOT_MEASURED
 from nrf.report.results import (
+    CLEAN,
     NETWORK,
     Column,
     Measures,
@@ -14,7 +15,7 @@ from nrf.report.results import (
     columns,
     reported,
 )
-from nrf.report.table import cell, heading
+from nrf.report.table import cell, heading, ordered
 
 
 def section(results: Results) -> str:
@@ -56,7 +57,7 @@ def sentences(results: Results) -> list[str]:
 def rows(results: Results) -> list[list[str]]:
     """A row for every learner and set: accuracies without attack and at all radii."""
     groups = _groups(results)
-    shown, exact = columns(groups), _exact(results)
+    shown, exact = _columns(results, groups), _exact(results)
     return [
         [
             network.learner,
@@ -71,9 +72,13 @@ def rows(results: Results) -> list[list[str]]:
 
 
 def _head(results: Results) -> list[str]:
-    groups = _groups(results)
-    own = of_learner(results, NETWORK)
-    return ["learner", "trained on", *(heading(c, own) for c in columns(groups))]
+    own, shown = of_learner(results, NETWORK), _columns(results, _groups(results))
+    return ["learner", "trained on", *(heading(column, own) for column in shown)]
+
+
+def _columns(results: Results, groups: Measures) -> list[Column]:
+    # Of the attacks that all learners have, what verdicts are given at.
+    return ordered(columns(groups), reported(results, groups), CLEAN)
 
 
 def _groups(results: Results) -> Measures:

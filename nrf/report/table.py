@@ -1,5 +1,7 @@
 """Tables of accuracies, for pages and in Markdown that is aligned in a terminal."""
 
+from collections.abc import Sequence
+
 from nrf.evaluate import BELIEVABLE
 from nrf.report import page
 from nrf.report.results import (
@@ -31,16 +33,18 @@ def accuracies(
     results: Results, groups: Measures, separator: str = "|"
 ) -> tuple[list[str], list[list[str]]]:
     """Head and rows, a network each; `separator` as in `cell`."""
-    shown = columns(groups)
-    if separator == "|":
-        # On a page the headline comes first: phones show little more.
-        first = [*headline(results, groups), CLEAN, reported(results, groups)]
-        shown = sorted(shown, key=lambda c: first.index(c) if c in first else 9)
+    first = *headline(results, groups), CLEAN, reported(results, groups)
+    shown = ordered(columns(groups), *first)
     head = ["trained on", *(heading(column, groups) for column in shown)]
     return head, [
         [network.title, *(cell(cells.get(column), separator) for column in shown)]
         for network, cells in groups.items()
     ]
+
+
+def ordered(shown: Sequence[Column], *first: Column | None) -> list[Column]:
+    """The columns, those of `first` before all others: phones show little more."""
+    return sorted(shown, key=lambda c: first.index(c) if c in first else len(first))
 
 
 def headline(results: Results, groups: Measures) -> list[Column]:

@@ -20,11 +20,18 @@ ERRORS = 3  # Standard errors that chance may explain.
 
 def claims(theory: Results) -> list[Claim]:
     """Six verdicts, in the page's order."""
-    judges = covariance, relaxation, maximiser, vulnerability, alignment, ellipses
-    judged = {judge.__name__: judge(theory) for judge in judges}
+    judges = {
+        covariance: "#table-gaussians",
+        relaxation: "#where-the-relaxation-is-exact",
+        maximiser: "#table-fits",
+        vulnerability: "#table-vulnerability",
+        alignment: "#theorem-3-gradients-along-the-classes",
+        ellipses: "#two-ellipses-when-both-can-be-had",
+    }
+    judged = {judge: judge(theory) for judge in judges}
     return [
-        claim("theory_claims.txt", name, good, **values)
-        for name, (good, values) in judged.items()
+        claim("theory_claims.txt", judges[judge], judge.__name__, good, **values)
+        for judge, (good, values) in judged.items()
     ]
 
 

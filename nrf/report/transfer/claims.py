@@ -1,5 +1,6 @@
 """Transfer rate against accuracy on D_det: the line, its correlation, the verdicts."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -95,11 +96,12 @@ def claims(study: Results) -> list[Claim]:
         if of.on_D_det
     ]
     good = all(measure.interval[0] > most for _, measure, (_, most) in learned)
-    judged = [claim("transfer.txt", "learned", good, learned=learned)]
+    say = functools.partial(claim, "transfer.txt", "#table-transfer")
+    judged = [say("learned", good, learned=learned)]
     for way in WAYS:
         of = measured_line(study, way)
         enough = of is not None and of.points >= _LEAST
         related = of.interval[0] > 0 if of and enough else None
         values = {"way": way, "of": of if enough else None, "least": _LEAST}
-        judged.append(claim("transfer.txt", "related", related, **values))
+        judged.append(say("related", related, **values))
     return judged
