@@ -212,6 +212,8 @@ def _compare(args: list[str], begin: list[str]) -> int:
         from nrf import report
         from nrf.runs import store
 
+        if not runs:
+            raise options.OptionError("give folders of runs, such as runs/digits.")
         page = page or runs[0].resolve().parent / "comparison.html"
         comparison = report.compare(runs, page)
         return comparison.table, store.write(page, comparison.html.encode())

@@ -292,6 +292,7 @@ class RefusalsTest(parameterized.TestCase):
         ("run digits --out x --reuse /nowhere", 2, "--reuse: there is no folder /now"),
         ("report /nowhere", 1, "/nowhere"),
         ("compare /nowhere", 1, "/nowhere"),
+        ("compare", 2, "give folders of runs"),
         ("prepare-cifar10 --archive /nowhere", 1, "/nowhere"),
     )
     def test_says_what_is_wrong(self, line, code, words):

@@ -55,7 +55,7 @@ def compare(folders: Sequence[Path], page_at: Path | None = None) -> Comparison:
             "main experiments, such as runs/digits."
         )
     names = dict(zip(paths, _names(list(paths)), strict=True))
-    here = page_at.resolve().parent if page_at else next(iter(paths)).parent
+    here = Path(page_at).resolve().parent if page_at else next(iter(paths)).parent
     runs = {names[path]: load(path) for path in kept}
     pages = {names[path]: _page(path, here) for path in paths}
     groups = {name: measures(results) for name, results in runs.items()}
