@@ -56,7 +56,9 @@ def main(args: Sequence[str] | None = None, *, script: str = "") -> int:
         print(f"nrf {nrf.__version__}")
         return 0
     if name not in _COMMANDS:
-        return _fail(f"nrf has no command {name!r}; it has {', '.join(_COMMANDS)}.", 2)
+        meant = f" Did you mean nrf run {name}?" if name in options.shipped() else ""
+        known = ", ".join(_COMMANDS)
+        return _fail(f"nrf has no command {name!r}; it has {known}.{meant}", 2)
     return hosts.leave(_attempt(name, rest, begin))
 
 
@@ -212,6 +214,8 @@ def _compare(args: list[str], begin: list[str]) -> int:
         from nrf import report
         from nrf.runs import store
 
+        if not runs:
+            raise options.OptionError("give folders of runs, such as runs/digits.")
         page = page or runs[0].resolve().parent / "comparison.html"
         comparison = report.compare(runs, page)
         return comparison.table, store.write(page, comparison.html.encode())

@@ -4,6 +4,7 @@ Letters used for sizes everywhere: N examples of a data set, B of a batch, H x W
 of C channels, K classes, D features.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -88,13 +89,38 @@ def outputs(apply: Callable[[Params, Images], Any]) -> Apply:
     """`apply` as one that returns an `Output`: plain logits are their own features.
 
     Raises:
-      ValueError: when called, if `apply` returns neither an Output nor logits [B, K].
+      ValueError: if `apply` is a module, or cannot be called as apply(params, x); when
+        called, if it returns neither an Output nor logits [B, K].
     """
+    _check_function(apply)
 
     def full(params: Params, x: Images) -> Output:
         return as_output(apply(params, x), x)
 
     return full
+
+
+# Classes of Flax that are called otherwise, by where they are defined.
+_MODULES = {"flax.linen.module": "linen", "flax.nnx.module": "nnx"}
+
+
+def _check_function(apply: Any) -> None:
+    for base in type(apply).__mro__:
+        if kind := _MODULES.get(base.__module__):
+            raise ValueError(
+                "a network is called as apply(params, x), and a Flax module "
+                f"otherwise; write models.{kind}(module).apply, got a "
+                f"{type(apply).__name__}."
+            )
+    try:
+        inspect.signature(apply).bind(None, None)
+    except TypeError as error:
+        raise ValueError(
+            f"a network is called as apply(params, x): {error}; where it has its own "
+            "parameters write lambda params, x: network(x)."
+        ) from error
+    except ValueError:  # It does not tell what it takes.
+        pass
 
 
 def as_output(made: Any, x: Images) -> Output:
@@ -136,6 +162,8 @@ def check_key(key: Any) -> None:
 
     Other kinds draw numbers that depend on what is drawn beside them: on the batch.
     """
+    if not hasattr(key, "dtype"):
+        raise ValueError(f"a key is jax.random.key(seed), got {key!r}.")
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise ValueError(
             f"keys must be typed, got {key.dtype} {key.shape}; write "
@@ -162,6 +190,11 @@ def check_images(x: Any) -> None:
         raise ValueError(
             f"images must be [B, H, W, C], got shape {tuple(x.shape)}; "
             "for a single image write x[None]."
+        )
+    if x.shape[1] in (1, 3) and x.shape[2] == x.shape[3] > 4:
+        raise ValueError(
+            f"images must be [B, H, W, C], got shape {tuple(x.shape)}, which looks "
+            "like channels first; write images.transpose(0, 2, 3, 1)."
         )
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
@@ -240,6 +273,8 @@ def _check_array(x: Any, what: str, kinds: Any = np.ndarray | jax.Array) -> None
 def _integers_from(y: Any) -> str:
     if y.ndim == 2 and y.shape[1] == 1:  # Where argmax would make every label 0.
         return "for a column write y[:, 0]"
+    if y.dtype.kind in "OSU":
+        return "for words write names, y = np.unique(y, return_inverse=True)"
     if y.ndim == 1:
         return "where they are whole numbers write y.astype(np.int32)"
     return "for one-hot labels write y.argmax(-1)"

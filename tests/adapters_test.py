@@ -185,6 +185,14 @@ class LinenTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "no argument 'training', but .'x'"):
             models.linen(Plain(), train_argument="training")
 
+    def test_each_takes_its_own_modules(self):
+        with self.assertRaisesRegex(ValueError, "takes a linen module such as MyMod"):
+            models.linen(Plain)
+        with self.assertRaisesRegex(ValueError, "those of NNX go to models.nnx"):
+            models.linen(nnx.Linear(3, 3, rngs=nnx.Rngs(0)))
+        with self.assertRaisesRegex(ValueError, "those go to models.linen"):
+            models.nnx(Plain())
+
     def test_dropout_is_refused(self):
         model = models.linen(Deterministic(0.5), train_argument="deterministic")
         params = model.init(jax.random.key(1), images())

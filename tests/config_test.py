@@ -209,6 +209,17 @@ class ConfigTest(parameterized.TestCase):
             w = w + update
 
 
+class BuilderTest(parameterized.TestCase):
+    def test_what_programs_cannot_be_looked_up_by_is_refused(self):
+        @dataclasses.dataclass
+        class Changing:
+            def build(self, num_classes):
+                return num_classes
+
+        with self.assertRaisesRegex(ValueError, r"@dataclass\(frozen=True\), with a m"):
+            tiny(network=Changing())
+
+
 class NamesTest(parameterized.TestCase):
     """Of networks and sets: what is made of what, and is there by then."""
 

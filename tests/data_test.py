@@ -130,7 +130,7 @@ class NamesTest(parameterized.TestCase):
     @parameterized.parameters(
         ("digit", "Did you mean 'digits'"),
         ("cifar", "Did you mean 'cifar10'"),
-        ("cifar10", "python scripts/prepare_cifar10.py"),
+        ("cifar10", "nrf prepare-cifar10"),
         ("mnist", "tfds build mnist"),
         ("my photographs", "no data set 'my photographs'"),
         (

@@ -13,6 +13,7 @@ import PIL.Image
 from absl.testing import parameterized
 from helpers import tiny
 
+from nrf import data
 from nrf.types import Network
 
 PAGE = Path(__file__).parent.parent / "docs" / "your_own.md"
@@ -73,7 +74,7 @@ class DocsTest(parameterized.TestCase):
         for name in ("train", "test"):
             images, labels, classes = names[name]
             names[name] = names["data"].Dataset(images[:60], labels[:60], classes)
-        # What a reader has: two networks, arrays, a folder of photos.
+        # What a reader has: two networks, arrays, a folder of pictures.
         model = names["config"].network.build(10)
         standard, robust = (
             Network(model, model.init(jax.random.key(seed), names["train"].images[:1]))
@@ -84,7 +85,7 @@ class DocsTest(parameterized.TestCase):
         names["x"], names["y"], names["names"] = names["train"]
         names["x_test"], names["y_test"], _ = names["test"]
         for number, label in enumerate(names["y"]):
-            path = Path("photos", "train", str(label), f"{number}.png")
+            path = Path("pets", "train", str(label), f"{number}.png")
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = np.uint8(np.round(255 * names["x"][number, ..., 0]))
             PIL.Image.fromarray(pixels).save(path)
@@ -111,6 +112,12 @@ class DocsTest(parameterized.TestCase):
         self.assertEqual(robust.score.total, 60)
         self.assertEqual(ran["A certificate"]["certified"]["counts"]["total"], 40)
         self.assertLen(ran["The four sets of your network and arrays"]["source"], 60)
+        own = ran["The experiment on your data"]
+        pets = data.load(own["pets"].data)
+        self.assertEqual(sum(len(part.labels) for part in pets), 60)
+        (pair,) = re.findall(r"`data=(\(.*?\))`", PAGE.read_text(), flags=re.S)
+        again, _ = data.load(eval(pair, own))
+        self.assertLen(again.labels, 60)
         mine = ran["A set of your own"]["results"]
         inverted = [row for row in mine["rows"] if row["trained_on"] == "D_inverted"]
         self.assertLen(inverted, 2)

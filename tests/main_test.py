@@ -194,6 +194,10 @@ class ExperimentTest(parameterized.TestCase):
             main.run(replace(self.config, sets=(slower, *others)), self.out)
         self.assertEqual(sorted(self.out.rglob("*")), before)
 
+    def test_a_name_is_no_config(self):
+        with self.assertRaisesRegex(ValueError, r"options.load\('digits'\), got 'phot"):
+            main.run("photos", self.out)
+
     def test_other_data_are_refused(self):
         with self.assertRaisesRegex(ValueError, "made from another D "):
             main.run(replace(self.config, train_examples=80), self.out)

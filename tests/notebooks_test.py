@@ -1,12 +1,16 @@
-"""The notebooks run from top to bottom, on a smaller config; and what was saved."""
+"""The notebooks: all cells on a smaller config, the first one as Colab runs it."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 import types
+import venv
 from pathlib import Path
 from unittest import mock
 
@@ -22,15 +26,47 @@ from nrf.data import load
 from nrf.evaluate import robust_accuracy
 from nrf.models import Small
 
+ROOT = Path(__file__).parent.parent
 FILES = {
     path.stem: json.loads(path.read_text())["cells"]
-    for path in (Path(__file__).parent.parent / "notebooks").glob("*.ipynb")
+    for path in (ROOT / "notebooks").glob("*.ipynb")
 }
 PHOTOS = tiny(
     data="photos",
     network=Small((0.4,) * 3, (0.3,) * 3, widths=(4, 5), patch=2),
     train_examples=60,
 )
+
+# A kernel: it runs before anything is installed, and %pip is its own pip. The cell ends
+# where the first network begins to learn.
+KERNEL = """
+import shlex, subprocess, sys, types
+import jax  # As everything else that Colab has.
+
+
+def pip(words):
+    subprocess.run([sys.executable, "-m", "pip", *shlex.split(words)], check=True)
+
+
+def begin(progress, step, examples):
+    print(nrf.__file__, step)
+    sys.exit()
+
+
+sys.modules["IPython.display"] = types.SimpleNamespace(Image=None, display=None)
+imports, _, work = sys.stdin.read().partition("results =")
+names = {"input": lambda words: sys.argv[1], "pip": pip}
+exec(imports, names)
+import nrf
+names["progress"].Lines.begin = begin
+exec(work.strip(), names)
+"""
+
+
+def first_cell(name):
+    """The lines before %pip, its words, and the lines below."""
+    text = next("".join(c["source"]) for c in FILES[name] if c["cell_type"] == "code")
+    return re.fullmatch(r"(.*\n)%pip (.*?)\n(.*)", text, re.DOTALL).groups()
 
 
 def interact(shown, **ranges):
@@ -63,7 +99,7 @@ class NotebooksTest(parameterized.TestCase):
             ),
             "ipywidgets": types.SimpleNamespace(interact=interact),
         }
-        names = {"__name__": "__main__"}
+        names = {"__name__": "__main__", "input": lambda words: "an address"}
         with (
             mock.patch.dict(sys.modules, stubs),
             mock.patch.object(options, "load", lambda name: PHOTOS),
@@ -89,6 +125,48 @@ class NotebooksTest(parameterized.TestCase):
             self.assertIn("final_distance", printed.getvalue())
         else:
             self.assertIn("trained at  1.0: ρ = 0.909", printed.getvalue())
+
+    @parameterized.parameters(*FILES)
+    def test_it_installs_the_clone_that_it_is_in_or_asks(self, name):
+        self.addCleanup(os.chdir, os.getcwd())
+        before, pip, _ = first_cell(name)
+        self.assertEqual(pip, "install --quiet {source}")
+        for folder, source in ((ROOT / "notebooks", ".."), ("/", "an address")):
+            os.chdir(folder)
+            names = {"input": lambda words: "an address"}
+            exec(before, names)
+            self.assertEqual(names["source"], source)
+
+    def test_the_first_cell_of_the_tour_runs_where_nrf_is_not_installed(self):
+        folder = folder_of(type(self))
+        # Named as a clone is, for which an editable installation would not be found.
+        clone = folder / "nrf"
+        for part in ("nrf", "configs"):
+            shutil.copytree(ROOT / part, clone / part)
+        for part in ("setup.cfg", "pyproject.toml", "README.md"):
+            shutil.copy(ROOT / part, clone)
+        venv.create(folder / "fresh", symlinks=True)
+        (packages,) = (folder / "fresh").glob("lib/*/site-packages")
+        for package in ("jax", "pip"):  # As Colab's image, all but this one is there.
+            spec = importlib.util.find_spec(package)
+            there = Path(spec.submodule_search_locations[0]).parent
+            (packages / f"{package}.pth").write_text(f"{there}\n")
+        before, pip, after = first_cell("tour")
+        done = subprocess.run(
+            [folder / "fresh/bin/python", "-c", KERNEL, clone],
+            input=f"{before}pip(f{pip!r})\n{after}",
+            env={n: v for n, v in os.environ.items() if n != "PYTHONPATH"},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        if "No matching distribution found for setuptools" in done.stderr:
+            self.skipTest("there is no network to build a package with")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(
+            done.stdout.split(),
+            [str(packages / "nrf/__init__.py"), "seed0/standard"],
+        )
 
     @parameterized.parameters(*FILES)
     def test_it_was_saved_without_outputs(self, name):

@@ -66,6 +66,11 @@ class PagesTest(parameterized.TestCase):
         ):
             for program in programs:
                 exec(program, names)
+                for name, number in re.findall(
+                    r"^(\w+) = .*  # (\d+\.\d+)", program, re.MULTILINE
+                ):
+                    digits = len(number.partition(".")[2])
+                    self.assertEqual(f"{float(names[name]):.{digits}f}", number)
 
     @parameterized.parameters(*PAGES)
     def test_files_that_it_names_are_there(self, name):
@@ -76,6 +81,13 @@ class PagesTest(parameterized.TestCase):
             self.assertTrue((ROOT / file).is_file(), file)
         for link in re.findall(r"\]\(([^):#]+)[^):]*\)", text):
             self.assertTrue(((ROOT / name).parent / link).is_file(), link)
+
+    def test_the_site_has_every_page(self):
+        listed = set(re.findall(r"^(\S+)$", PAGES["docs/index.md"], re.MULTILINE))
+        pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+        notebooks = (ROOT / "notebooks").glob("*.ipynb")
+        pages |= {f"../notebooks/{path.stem}" for path in notebooks}
+        self.assertLessEqual(pages, listed)
 
     def test_readme_is_short_and_begins_with_the_picture(self):
         readme = PAGES["README.md"]

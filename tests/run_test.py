@@ -289,9 +289,11 @@ class RefusalsTest(parameterized.TestCase):
             "no command 'runn'; it has run, report, compare, verify, import, export, "
             "prepare-cifar10",
         ),
+        ("digits", 2, "no command 'digits'; .* Did you mean nrf run digits"),
         ("run digits --out x --reuse /nowhere", 2, "--reuse: there is no folder /now"),
         ("report /nowhere", 1, "/nowhere"),
         ("compare /nowhere", 1, "/nowhere"),
+        ("compare", 2, "give folders of runs"),
         ("prepare-cifar10 --archive /nowhere", 1, "/nowhere"),
     )
     def test_says_what_is_wrong(self, line, code, words):

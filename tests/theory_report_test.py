@@ -341,7 +341,7 @@ class FilesTest(parameterized.TestCase):
         (self.out / "theory.json").write_text(json.dumps(results))
 
     @parameterized.parameters(
-        ("curve", r"theory\.json has no curve; was it made by .*scripts/theory\.py"),
+        ("curve", r"theory\.json has no curve; was it made by .*nrf run gaussian"),
         ("panels/1/cov", r"has no panels\[1\]\.cov;"),
         ("vulnerability/descent", r"has no vulnerability\.descent;"),
     )

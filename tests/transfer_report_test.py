@@ -348,7 +348,7 @@ class FilesTest(parameterized.TestCase):
         (self.out / "transfer.json").write_text(json.dumps(study))
 
     @parameterized.named_parameters(
-        ("rows", lambda study: study.pop("rows"), "has no rows; was it made by .*scri"),
+        ("rows", lambda study: study.pop("rows"), "has no rows; was it made by .*nrf"),
         ("count", lambda study: study["rows"][1].pop("fooled"), r"no rows\[1\].fooled"),
         (
             "taught",

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
+from flax import linen as nn
+from flax import nnx
 
 from nrf import types
 
@@ -24,6 +26,7 @@ class ImagesTest(parameterized.TestCase):
         (255 * IMAGES, "values from 127.5 to 127.5; divide 8-bit values"),
         (IMAGES - 1, r"must lie in \[0, 1\], got values from -0.5"),
         (IMAGES * np.nan, "values from nan"),
+        (np.zeros((4, 3, 8, 8)), r"first; write images.transpose\(0, 2, 3, 1\)"),
     )
     def test_refused(self, x, words):
         with self.assertRaisesRegex(ValueError, words):
@@ -42,6 +45,7 @@ class LabelsTest(parameterized.TestCase):
         # Its argmax would be 0 throughout.
         (LABELS[:, None], r"got int32 \(4, 1\); for a column write y\[:, 0\]"),
         (np.eye(3)[LABELS], r"for one-hot labels write y.argmax\(-1\)"),
+        (LABELS.astype(str), r"words write names, y = np.unique\(y, return_inv"),
         (LABELS - 1, "got -1 .. 1; where a negative label means unlabelled"),
         (LABELS + 1, "0 .. 2 for 3 classes, got 1 .. 3; they seem to count from 1"),
         (LABELS * 2, "got 0 .. 4; is num_classes too small"),
@@ -63,6 +67,27 @@ class LabelsTest(parameterized.TestCase):
         jax.jit(traced)(LABELS + 7)  # Values are unknown there.
         with self.assertRaisesRegex(ValueError, "3 labels for 4 images"):
             jax.jit(traced)(LABELS[:3])
+
+
+class NetworkTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (nn.Dense(3), r"write models.linen\(module\).apply, got a Dense"),
+        (nnx.Linear(3, 3, rngs=nnx.Rngs(0)), r"models.nnx\(module\).apply, got a Lin"),
+        (lambda x: x, r"apply\(params, x\): too many .* write lambda params, x: netw"),
+    )
+    def test_what_is_called_otherwise(self, apply, words):
+        with self.assertRaisesRegex(ValueError, words):
+            types.outputs(apply)
+
+    def test_functions_that_do_not_tell_what_they_take(self):
+        types.outputs(max)
+        types.outputs(nnx.jit(lambda params, x: x))
+
+    def test_a_seed_is_no_key(self):
+        with self.assertRaisesRegex(
+            ValueError, r"a key is jax.random.key\(seed\), got 0"
+        ):
+            types.check_key(0)
 
 
 class DatasetTest(parameterized.TestCase):

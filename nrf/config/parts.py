@@ -63,9 +63,9 @@ def require_name(name: str) -> None:
 def require_builder(network: Any) -> None:
     """Raises ValueError unless this is an architecture."""
     require(
-        callable(getattr(network, "build", None)),
-        f"network must have a method build(num_classes), got {network!r}; nrf.models "
-        "has nine, and a frozen dataclass of your own will do.",
+        callable(getattr(network, "build", None)) and network.__hash__ is not None,
+        "network must be a frozen dataclass, @dataclass(frozen=True), with a method "
+        f"build(num_classes), got {network!r}; nrf.models has nine.",
     )
 
 

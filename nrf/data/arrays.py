@@ -109,11 +109,6 @@ def _taken(given: Sequence[Any], what: str) -> tuple[Any, np.ndarray, Names]:
             f"{what}: names must be the names of the classes, got {names!r}."
         )
     shape = images.shape
-    if len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] > 4:
-        raise ValueError(
-            f"{what}: images must be [N, H, W, C], got shape {shape}, which looks like "
-            "channels first; write images.transpose(0, 2, 3, 1)."
-        )
     if len(shape) == 3:  # More than one image, unlike what `check_images` thinks of.
         raise ValueError(
             f"{what}: images must be [N, H, W, C], got shape {shape}; for grey images "

@@ -1,9 +1,9 @@
 """Images in class folders, PNG or JPEG, as they lie on disk.
 
-    photos/train/cat/1.png        photos/cat/1.png
-    photos/train/dog/1.png   or   photos/cat/2.png
-    photos/test/cat/2.png         photos/dog/1.png
-    photos/test/dog/2.png         photos/dog/2.png
+    pets/train/cat/1.png        pets/cat/1.png
+    pets/train/dog/1.png   or   pets/cat/2.png
+    pets/test/cat/2.png         pets/dog/1.png
+    pets/test/dog/2.png         pets/dog/2.png
 
 On the right, and where there is "train" alone, a fifth of each class is the test set.
 The classes are numbered in the order of their names, as by PyTorch and TFDS. Within a

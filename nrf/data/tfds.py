@@ -125,11 +125,9 @@ def _no_such(
         where = f"{folder} holds {', '.join(names) or 'no prepared data set'}"
     if built_in:
         where += f", and {', '.join(built_in)} are built in"
-    elsewhere = "for a copy elsewhere give data_dir or set TFDS_DATA_DIR."
+    elsewhere = "for a copy elsewhere give --data-dir (data_dir) or set TFDS_DATA_DIR."
     if name == "cifar10":
-        advice = (
-            "python scripts/prepare_cifar10.py prepares cifar10 there; " + elsewhere
-        )
+        advice = f"`nrf prepare-cifar10` prepares it there; {elsewhere}"
     else:
         near = difflib.get_close_matches(
             name.lower(), [*built_in, *names, "cifar10"], 1

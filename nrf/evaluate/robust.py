@@ -31,6 +31,7 @@ from nrf.types import (
     Params,
     check_dataset,
     check_images,
+    check_key,
 )
 
 _BALLS = {"linf": attacks.linf, "l2": attacks.l2, "l1": attacks.l1}
@@ -138,6 +139,7 @@ def robust_accuracy(
         )
     dataset = _dataset(apply, params, x, y)
     key = jax.random.key(0, impl=KEYS) if key is None else key
+    check_key(key)
     on: dict[str, Any] = {
         "epsilon": float(threat.epsilon),
         "batch_size": _batch_size(batch_size, len(dataset.labels)),

@@ -29,6 +29,10 @@ def at_precision(run: Run) -> Run:
 
     @functools.wraps(run)
     def precise(config: Any, *args: Any, **options: Any) -> Any:
+        if not hasattr(config, "precision"):
+            raise ValueError(
+                f"a config is wanted, such as options.load('digits'), got {config!r}."
+            )
         devices.share_cpu()
         with jax.default_matmul_precision(config.precision):
             return run(config, *args, **options)

@@ -43,9 +43,15 @@ def linen(
       A model without `identity_relu`; `model._replace(identity_relu=…)` adds one.
 
     Raises:
-      ValueError: `__call__` has no such argument, or needs others; when the model is
+      ValueError: it is no such module; `__call__` has no such argument, or needs
+        others; when the model is
         called, if the layer does not exist or random numbers are wanted (dropout).
     """
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"models.linen takes a linen module such as MyModule(), got {module!r}; "
+            "those of NNX go to models.nnx."
+        )
     wants_train = _takes(module, train_argument)
 
     def call(params, x, train, method, **options):
@@ -101,6 +107,9 @@ def nnx(module: Any) -> Model:
       the module after `train()`, everything else after `eval()`.
     """
     from flax import nnx as flax_nnx
+
+    if isinstance(module, nn.Module):
+        raise ValueError("models.nnx got a linen module; those go to models.linen.")
 
     def split(module):
         return flax_nnx.split(module, flax_nnx.Param, ...)

@@ -24,9 +24,9 @@ __all__ = ["compare", "figure", "load", "table", "transfer", "write"]
 
 # What a run's folder holds, by what it is, and the command that makes it.
 _FILES = {
-    "results.json": "python scripts/run.py configs/digits.py",
-    "theory.json": "python scripts/theory.py configs/gaussian.py",
-    "transfer.json": "python scripts/transfer.py configs/transfer_small.py",
+    "results.json": "nrf run digits",
+    "theory.json": "nrf run gaussian",
+    "transfer.json": "nrf run transfer_small",
 }
 
 

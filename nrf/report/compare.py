@@ -65,7 +65,7 @@ def compare(folders: Sequence[Path], page_at: Path | None = None) -> Comparison:
             "main experiments, such as runs/digits."
         )
     names = dict(zip(paths, _names(list(paths)), strict=True))
-    here = page_at.resolve().parent if page_at else next(iter(paths)).parent
+    here = Path(page_at).resolve().parent if page_at else next(iter(paths)).parent
     known = {names[path]: run for path in paths if (run := _read(path))}
     runs = {names[path]: known[names[path]][0] for path in kept}
     pages = {names[path]: _page(path, here) for path in paths}

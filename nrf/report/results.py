@@ -131,7 +131,7 @@ def read(path: Path, needed: Iterable[str], made_by: str) -> Results:
 
 def load(out: Path) -> Results:
     """The results of the run in the folder `out`; raises ValueError as `read`."""
-    command = "python scripts/run.py configs/digits.py"
+    command = "nrf run digits"
     return read(Path(out) / "results.json", NEEDED, command)
 
 

@@ -13,7 +13,7 @@ from nrf.report.theory import claims, planes, plots
 
 __all__ = ["html", "load"]
 
-_MADE_BY = "python scripts/theory.py configs/gaussian.py"
+_MADE_BY = "nrf run gaussian"
 # What theory.json holds: names of each part, and of each entry where it is a list.
 _NEEDED = {
     "problem": "mean cov samples",

@@ -16,7 +16,7 @@ from nrf.report.transfer.points import PAPER, SOURCE, points, titles
 
 __all__ = ["html", "load", "table"]
 
-_MADE_BY = "python scripts/transfer.py configs/transfer_small.py"
+_MADE_BY = "nrf run transfer_small"
 _NEEDED = ("data", "classes", "config", "learners", "rows")
 _COUNTS = "seed total right fooled reached wrong said said_before".split()
 _TAUGHT = ["right_on_D_det", "confusion_on_D_det"]  # Of learners.
