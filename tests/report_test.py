@@ -469,7 +469,7 @@ class WriteTest(parameterized.TestCase):
 
     def test_refuses_a_folder_without_results(self):
         with self.assertRaisesRegex(
-            ValueError, r"no .*run/results\.json.*scripts/run\.py .*--out .*run"
+            ValueError, r"no .*run/results\.json.*nrf run digits --out .*run"
         ):
             report.write(self.out)
         self.out.mkdir()
