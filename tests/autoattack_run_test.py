@@ -23,7 +23,7 @@ class RunTest(parameterized.TestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.out = helpers.folder_of(cls) / "run"
-        cls.config = tiny(autoattack=AUTOATTACK)
+        cls.config = tiny(evaluation=helpers.THOROUGH, autoattack=AUTOATTACK)
         cls.planned, cls.heard = plan(cls.config, cls.out), helpers.Recorder()
         cls.results = main.run(cls.config, cls.out, progress=cls.heard)
         _, test_set = data.load("digits", train_examples=60, test_examples=40)

@@ -1,5 +1,6 @@
 """Strict JAX for every test, four CPU devices, and compiled programs kept on disk."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,8 +14,9 @@ os.environ.setdefault("NRF_ONEDNN", "0")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-# Most of the time goes into compiling programs that run once.
-FLAGS = "--xla_backend_optimization_level=0"
+# Most of the time goes into tracing and compiling programs that run once: without
+# optimisation, each in one piece, and with a garbage collector that comes seldom.
+FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 if jax.__version_info__ < (0, 11):  # Later ones do not know it, and would stop.
     FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", FLAGS)
@@ -27,6 +29,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_debug_nans", True)
 devices.cache_programs()
+gc.set_threshold(20_000, 50, 100)
+
+
+def pytest_collection_finish():
+    """What was imported stays, and is not looked at again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

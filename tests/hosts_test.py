@@ -30,6 +30,7 @@ D_R, _, D_rand, _ = (replace(made, train=one) for made in helpers.tiny().sets)
 config = helpers.tiny(
     networks={"standard": one, "robust": replace(one, attack=PGD("l2", 0.5, 2, 0.3))},
     sets=(D_R, replace(D_rand, train=None)),
+    evaluation=helpers.THOROUGH,
     features=replace(helpers.FEATURES, images=40),
     autoattack=replace(helpers.AUTOATTACK, images=20),
     controls=Controls(

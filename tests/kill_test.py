@@ -94,7 +94,7 @@ class KillTest(parameterized.TestCase):
         while killed.total() < KILLS:
             out = root / f"killed{finished}"
             while not (out / "results.json").exists():
-                until = random.integers(1, all_moments.places.total() // 8)
+                until = random.integers(1, all_moments.places.total() // 11)
                 try:
                     run(out, int(until))
                 except Kill as kill:

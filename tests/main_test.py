@@ -35,7 +35,12 @@ class ExperimentTest(parameterized.TestCase):
         cls.out = helpers.folder_of(cls) / "run"
         cls.heard = helpers.Recorder()
         # Fewer of the test images are not of all classes.
-        cls.config = tiny(seeds=(0, 3), test_examples=120, features=helpers.FEATURES)
+        cls.config = tiny(
+            seeds=(0, 3),
+            test_examples=120,
+            evaluation=helpers.THOROUGH,
+            features=helpers.FEATURES,
+        )
         cls.planned = plan(cls.config, cls.out)
         cls.results = main.run(
             cls.config, cls.out, progress=cls.heard, command="a command"

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import re
+import resource
+import runpy
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 from absl.testing import parameterized
@@ -26,7 +29,8 @@ SETS = ("D-R", "D-NR", *PUSHED)
 TRAININGS = ("standard", "robust", *(f"{name}.train" for name in SETS))
 TINY = (
     "--seeds 0 --train-examples 60 --test-examples 120 --network.widths 4 4 4 "
-    "--evaluation.steps 2 --work.evaluation-batch 40 --work.synthesis-batch 60 "
+    "--evaluation.epsilons 0.5 --evaluation.steps 2 "
+    "--work.evaluation-batch 40 --work.synthesis-batch 60 "
     "--features.images 120 --features.steps 2 "
     "--D-R.recipe.steps 2 --D-NR.recipe.steps 2 "
     "--mlp None --linear None --closeness None "
@@ -57,15 +61,6 @@ config = Transfer(
 """
 
 
-# A process that can write no file above 1 kB, as if the disk were full.
-FULL = """
-import resource, sys
-from nrf.__main__ import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 class Ended(NamedTuple):
     code: int
     out: str
@@ -84,15 +79,36 @@ def python(*arguments, **environment):
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def nrf(*arguments):
+def nrf(*arguments, main=command.main):
     """The command in this process, where JAX is there already."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = command.main([str(argument) for argument in arguments])
-        except SystemExit as end:  # tyro's.
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:  # tyro's, or a script's.
             code = end.code
     return Ended(code, out.getvalue(), err.getvalue())
+
+
+def script(name, *arguments):
+    """A file of scripts/ in this process."""
+
+    def main(words):
+        with mock.patch.object(sys, "argv", [name, *words]):
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+
+    return nrf(*arguments, main=main)
+
+
+@contextlib.contextmanager
+def full():
+    """No file above 1 kB can be written, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class RunTest(parameterized.TestCase):
@@ -131,7 +147,7 @@ class RunTest(parameterized.TestCase):
             )
 
             page.unlink()
-            remade = python("scripts/report.py", out)
+            remade = script("scripts/report.py", out)
             self.assertEqual(remade.out.strip(), str(page), remade.err)
             self.assertEqual(remade.code, 0, remade.err)
             self.assertIn(b"D_R", html)
@@ -141,11 +157,12 @@ class RunTest(parameterized.TestCase):
             self.assertIn("| D, adversarial", compared.out)
             self.assertTrue((Path(folder) / "comparison.html").is_file())
 
-            full = python("-c", FULL, "run", "digits", *options)
-            self.assertEqual(full.code, 1)
-            self.assertIn(os.strerror(errno.EFBIG), full.err.splitlines()[-1])
-            self.assertIn(str(out), full.err.splitlines()[-1])
-            self.assertNotIn("Traceback", full.err)
+            with full():
+                failed = nrf("run", "digits", *options)
+            self.assertEqual(failed.code, 1)
+            self.assertIn(os.strerror(errno.EFBIG), failed.err.splitlines()[-1])
+            self.assertIn(str(out), failed.err.splitlines()[-1])
+            self.assertNotIn("Traceback", failed.err)
 
     def test_plan_shows_steps_and_makes_none(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -215,8 +232,8 @@ class RunTest(parameterized.TestCase):
             again = nrf("run", config, "--out", out, *options, "--quiet")
             self.assertEqual((again.code, again.err), (0, ""))
 
-    @parameterized.parameters((signal.SIGINT, 130), (signal.SIGTERM, 143))
-    def test_stopped_it_says_what_is_kept_and_how_to_go_on(self, number, code):
+    def test_stopped_it_says_what_is_kept_and_how_to_go_on(self):
+        """By Ctrl-C; by SIGTERM, in `hosts_test.py`."""
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "digits"
             lines = []
@@ -243,9 +260,9 @@ class RunTest(parameterized.TestCase):
             ) as run:
                 while run.poll() is None and not list(kept.glob("[0-9]*")):
                     time.sleep(0.05)
-                run.send_signal(number)
+                run.send_signal(signal.SIGINT)
                 lines = [*run.stderr]
-            self.assertEqual(run.returncode, code, lines)
+            self.assertEqual(run.returncode, 130, lines)
             self.assertLen(lines, 4, lines)  # A step, its time, nothing, and this:
             said = re.fullmatch(
                 f"Stopped; {out} keeps 1 finished step, and of seed0/robust (\\d+) of "
@@ -313,18 +330,17 @@ class RefusalsTest(parameterized.TestCase):
         "scripts/run.py configs/digits.py",
         "scripts/theory.py configs/gaussian.py",
         "scripts/compare.py",
-        "-m nrf run",
-        "-m nrf",
+        "scripts/report.py",
     )
-    def test_help(self, line):
-        done = python(*line.split(), "--help")
+    def test_help_of_scripts(self, line):
+        done = script(*line.split(), "--help")
         self.assertEqual((done.code, done.err), (0, ""))
         self.assertRegex(done.out, "usage|nrf run")
 
     @parameterized.parameters(
-        "run transfer_small", "run photos_full", "report", "prepare-cifar10"
+        "run transfer_small", "run photos_full", "run", "report", "prepare-cifar10"
     )
-    def test_help_without_a_process(self, line):
+    def test_help(self, line):
         done = nrf(*line.split(), "--help")
         self.assertEqual(done.code, 0)
         self.assertIn("usage", done.out)

@@ -32,7 +32,7 @@ def config(**changes) -> Experiment:
         "sets": (D_R, D_rand, by_robust(D_rand)),
         "students": helpers.students(),
         "closeness": helpers.CLOSENESS,
-        "evaluation": Evaluation("l2", RADII, steps=3),
+        "evaluation": Evaluation("l2", RADII, steps=3, thorough=()),
     }
     return tiny(**{**settings, **changes})
 
