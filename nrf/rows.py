@@ -27,7 +27,10 @@ class Lazy(np.lib.mixins.NDArrayOperatorsMixin, abc.ABC):
     Attributes:
       shape, dtype: As of NumPy's arrays.
       within: Whether all values are known to lie in [0, 1].
+      sha256: Of its floating-point numbers, in the order of memory, where it is known.
     """
+
+    sha256: str | None = None
 
     def __init__(self, shape: Sequence[int], dtype: Any, within: bool = False):
         self.shape, self.dtype = tuple(map(int, shape)), np.dtype(dtype)
@@ -196,6 +199,25 @@ class Decoded(Lazy):
             records = self.fetch(rows.tolist())
             for number, record in enumerate(records):
                 read[number] = self.decode(record)
+        return read
+
+
+class Joined(Lazy):
+    """Rows of several arrays, one after the other."""
+
+    def __init__(self, parts: Sequence[Any]):
+        self.parts = parts
+        self.ends = np.cumsum([len(part) for part in parts])
+        shape = int(self.ends[-1]), *parts[0].shape[1:]
+        within = all(getattr(part, "within", False) for part in parts)
+        super().__init__(shape, parts[0].dtype, within)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        read = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        which = np.searchsorted(self.ends, rows, side="right")
+        for number in np.unique(which):
+            part, of = self.parts[number], which == number
+            read[of] = part[rows[of] - (self.ends[number] - len(part))]
         return read
 
 

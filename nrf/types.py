@@ -210,6 +210,8 @@ def check_images(x: Any) -> None:
             f"images must lie in [0, 1], got values from {low:g} to {high:g}; "
             "divide 8-bit values by 255, and leave normalisation to the model."
         )
+    if isinstance(x, Lazy):
+        x.within = True  # All of it was read, which nobody need do again.
 
 
 def check_labels(y: Any, num_classes: int, examples: int | None = None) -> None:

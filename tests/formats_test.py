@@ -11,9 +11,10 @@ import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from nrf import data, rows
-from nrf.runs import formats, store
+from nrf.runs import formats, manifest, sets, store
 from nrf.runs.formats import Constructed, Trained
 from nrf.runs.steps import as_input
+from nrf.types import check_images
 
 
 def constructed(dtype=np.float32, n=23):
@@ -71,13 +72,20 @@ class FormatsTest(parameterized.TestCase):
         value = constructed(np.float16)
         each = value.images[0].nbytes
         lazy = rows.part(value.images, np.arange(23))
+        check_images(lazy)  # As `construct` does.
+        read = mock.Mock(side_effect=lazy.read)
         with (
-            mock.patch.object(formats, "_FILE", 10 * each),
+            mock.patch.object(lazy, "read", read),
+            mock.patch.object(sets, "_FILE", 10 * each),
             mock.patch.object(rows, "BLOCK", 4 * each),
             mock.patch.object(rows.Lazy, "__array__", None),  # All of it at once.
         ):
-            backs = self.twice(value._replace(images=lazy))
+            with mock.patch.object(rows.Decoded, "read", None):  # More than once.
+                backs = self.twice(value._replace(images=lazy))
             inputs = [as_input(back).images for back in backs]
+        # Written, and digested, as they are read for the first time.
+        asked = np.concatenate([call.args[0] for call in read.call_args_list])
+        np.testing.assert_array_equal(asked, np.arange(23))
         for images in inputs:  # Of the steps to come.
             self.assertIsInstance(images, rows.Lazy)
             self.assertEqual(images.dtype, np.float32)
@@ -86,14 +94,30 @@ class FormatsTest(parameterized.TestCase):
         self.assertLen(files, 3)
         for back in backs:
             self.assertIsInstance(back.images, rows.Lazy)
-            info = back.images.fetch.__self__.dataset_info
-            self.assertEqual(Path(info.data_dir), self.path)  # Where it is in the end.
             np.testing.assert_array_equal(back.images[[22, 9]], value.images[[22, 9]])
             np.testing.assert_array_equal(back.images, value.images)
             np.testing.assert_array_equal(back.labels, value.labels)
             np.testing.assert_array_equal(back.indices, value.indices)
         train, _ = data.load((self.path, (np.zeros((2, 6, 5, 3), np.float32), [0, 1])))
         np.testing.assert_array_equal(train.images, value.images)
+
+    def test_sets_that_tfds_wrote_itself_are_read(self):
+        """As they were kept before: compressed, in files of other names."""
+        value = constructed()
+        self.path.mkdir()
+        writer = tfds.core.SequentialWriter(
+            sets._description(self.path, value), 10, file_format="array_record"
+        )
+        writer.initialize_splits(["train"])
+        names = "image", "label", "original_label", "index"
+        examples = [
+            dict(zip(names, row, strict=True)) for row in zip(*value[:4], strict=True)
+        ]
+        writer.add_examples({"train": examples})
+        writer.close_all()
+        back = sets.load(self.path)
+        self.assertEqual(manifest.content(back), manifest.content(value))
+        np.testing.assert_array_equal(back.images, value.images)
 
     @parameterized.parameters(np.uint8, np.float64, np.int32)
     def test_images_of_other_types_are_refused(self, dtype):

@@ -19,7 +19,6 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ import numpy as np
 
 from nrf import hosts
 from nrf.devices import Parts
-from nrf.rows import Lazy, Stored
+from nrf.rows import Joined, Stored
 from nrf.runs.store import sync_folder
 
 LARGE = 2**26  # Bytes: what waits to be written, and outputs that stay on disk.
@@ -178,24 +177,6 @@ class Kept(Parts):
                     "is it a folder that all of them share?"
                 )
             time.sleep(0.1)
-
-
-class Joined(Lazy):
-    """Rows of several arrays, one after the other."""
-
-    def __init__(self, parts: Sequence[Any]):
-        self.parts = parts
-        self.ends = np.cumsum([len(part) for part in parts])
-        shape = int(self.ends[-1]), *parts[0].shape[1:]
-        super().__init__(shape, parts[0].dtype)
-
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        read = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        which = np.searchsorted(self.ends, rows, side="right")
-        for number in np.unique(which):
-            part, of = self.parts[number], which == number
-            read[of] = part[rows[of] - (self.ends[number] - len(part))]
-        return read
 
 
 def _write(path: Path, header: dict[str, Any], arrays: list[np.ndarray]) -> int:

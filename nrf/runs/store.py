@@ -57,8 +57,7 @@ def save(
     check_writable(path.parent)
     said = about or {"by": "nrf.runs.save"}
     try:
-        written = _appear(path, lambda folder: _write(folder, value, said, seconds))
-        return formats.moved(written, path)
+        return _appear(path, lambda folder: _write(folder, value, said, seconds))
     except ValueError as error:
         raise ValueError(f"{path} can not be saved: {error}") from error
     except OSError:
