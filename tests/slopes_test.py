@@ -6,7 +6,8 @@ import numpy as np
 from absl.testing import parameterized
 
 from nrf import attacks, losses
-from nrf.evaluate.slopes import make_slopes
+from nrf.evaluate.accuracy import make_logits, of_images
+from nrf.evaluate.slopes import make_look, make_slopes
 from nrf.types import outputs
 
 COUNT = 12
@@ -67,8 +68,10 @@ def half(params, x):
 def observed(apply, loss=None, threat_at=attacks.l2, epsilon=EPSILON):
     """By name, at how many images; those at none are left out."""
     loss = (loss or losses.cross_entropy)(apply)
-    slopes = jax.jit(make_slopes(outputs(apply), loss, threat_at))
-    seen = slopes(None, jnp.float32(epsilon), IMAGES, LABELS)
+    logits, look = make_logits(apply), make_look(outputs(apply), loss)
+    slopes = make_slopes(logits, look, threat_at)
+    z = of_images(logits, None, IMAGES)
+    seen = slopes(None, jnp.float32(epsilon), IMAGES, LABELS, z)
     counts = {name: int(np.sum(each)) for name, each in seen._asdict().items()}
     return {name: count for name, count in counts.items() if count}
 
