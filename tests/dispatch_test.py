@@ -60,16 +60,15 @@ def fast():
 def compilations(folder):
     """Names of the programs with products of matrices that are compiled meanwhile."""
     names = []
-    before = jax.config.jax_dump_ir_to
+    before = jax.config.read("jax_dump_ir_to")
     jax.config.update("jax_dump_ir_to", str(folder))
     try:
         yield names
     finally:
         jax.config.update("jax_dump_ir_to", before)
-        for path in folder.glob("*_compile.mlir"):
-            text = path.read_text()
+        for text in (path.read_text() for path in folder.glob("*compile*")):
             if re.search(r"stablehlo\.(convolution|dot_general)\b", text):
-                names += re.findall(r"jit_(\w+)_compile", path.name)
+                names += re.findall(r"module @jit_(\w+)", text)
 
 
 class RunTest(parameterized.TestCase):

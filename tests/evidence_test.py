@@ -163,19 +163,21 @@ def plain_checks():
 
 
 class ProgramsTest(parameterized.TestCase):
-    @parameterized.parameters((False, 1, 3), (True, 4, 4))
-    def test_few_serve_all_radii(self, thorough, mesh, count):
-        """The attack, logits and gradients; and then Square. The active test: none."""
+    @parameterized.parameters((1, 16, 7), (4, 4, 4))
+    def test_few_serve_all_radii(self, mesh, batch_size, count):
+        """The attack, Square, logits and gradients; for the active test no other.
+
+        Where all examples are one batch, all but Square are of a smaller batch too.
+        """
         net = build.model(Small((0.3,), (0.38,), widths=(3, 5)), 4)
         x = np.random.default_rng(0).random((12, 4, 4, 1), np.float32)
         params = net.init(jax.random.key(0), x[:1])
         y = np.asarray(net.apply(params, x).logits.argmax(-1), np.int32)
-        evaluation = Evaluation("l2", (0.1, 0.5), steps=2 + thorough, queries=2)
+        evaluation = Evaluation("l2", (0.1, 0.5), steps=2, queries=2)
         checks = climbs.checks(net, evaluation)
         with jax.log_compiles(), self.assertLogs("jax", "WARNING") as logs:
             for epsilon in evaluation.epsilons:
-                options = {"epsilon": epsilon, "batch_size": 4, "thorough": thorough}
-                options["mesh"] = mesh
+                options = {"epsilon": epsilon, "batch_size": batch_size, "mesh": mesh}
                 gather(checks, params, Dataset(x, y, tuple("abcd")), **options)
         words = " ".join(logs.output)
         names = re.findall(r"Compiling (?:jit\()?(attack|logits|look)\b", words)

@@ -1,4 +1,4 @@
-"""What can be observed of every example: pure functions, to be compiled."""
+"""What is observed of every example, and everything that checks compile."""
 
 from collections.abc import Callable
 from functools import partial

@@ -177,8 +177,8 @@ class _On(NamedTuple):
         labels = self.dataset.labels[left]
         arrays = left, Rows(self.dataset.images, left), labels
         # Of several batches the last is little work, not worth compiling a second size.
-        answers = self.over(predict, arrays, pack=total <= self.batch_size)
-        return int(np.sum(answers != labels))
+        told = self.over(predict, arrays, pack=total <= self.batch_size)
+        return int(np.sum(told != labels))
 
     def over(self, f: Callable, arrays: tuple, **options: Any) -> Any:
         for name in ("batch_size", "mesh", "tick", "shards"):
