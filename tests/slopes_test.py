@@ -119,3 +119,21 @@ class SlopesTest(parameterized.TestCase):
         expected = {} if epsilon < 1e-3 else {"reversed": COUNT}
         found = observed(custom(lambda g: -g), None, threat_at, epsilon)
         self.assertEqual(found, expected)
+
+
+class LookTest(parameterized.TestCase):
+    def test_steep_is_along_the_margin_or_along_given_logits(self):
+        def curved(params, x):
+            pixels = x.reshape(COUNT, -1)
+            return jnp.stack([pixels.sum(1), (pixels**2).sum(1), pixels[:, 0]], 1)
+
+        along = np.random.default_rng(1).normal(size=(COUNT, 3)).astype(np.float32)
+        look = make_look(outputs(curved), losses.cross_entropy(curved))
+        for is_given, loss in (
+            (False, losses.margin(curved)),
+            (True, lambda params, x, y: (along * curved(params, x)).sum(1)),
+        ):
+            seen = look(None, IMAGES, LABELS, along, np.bool_(is_given))
+            expected = jax.grad(lambda x, f=loss: f(None, x, LABELS).sum())(IMAGES)
+            np.testing.assert_allclose(seen.steep, expected, atol=1e-6)
+            np.testing.assert_array_equal(seen.logits, curved(None, IMAGES))

@@ -240,20 +240,19 @@ def make_checks(
     Raises:
       ValueError: neither `attack_at` nor `attack_on`.
     """
-    if attack_at is None and attack_on is None:
-        raise ValueError("checks need an attack: attack_at, attack_on, or both.")
     apply = checked(apply)
+    usual = attack_at or (attack_on and attack_on(apply))
+    if usual is None:
+        raise ValueError("checks need an attack: attack_at, attack_on, or both.")
     logits = logits or make_logits(apply)
     look = make_look(apply, loss)
 
     def compiled(at):
         return None if at is None else jax.jit(make_attack(at))
 
-    attack, more = None, compiled(more_steps)
-    if on_changed is None:
-        attack = compiled(attack_at)
-        on_changed = compiled(attack_on and attack_on(read(apply)))
-    attack = attack or unchanged(on_changed, logits)
+    own = None if on_changed else compiled(attack_at)
+    on_changed = on_changed or compiled(attack_on and attack_on(read(apply)))
+    attack, more = own or unchanged(on_changed, logits), compiled(more_steps)
     if steps:
         attack, more = (partial(attack, steps=np.int32(n)) for n in (steps, 2 * steps))
         on_changed = on_changed and partial(on_changed, steps=np.int32(steps))
@@ -262,7 +261,7 @@ def make_checks(
         attack=attack,
         observe=make_observe(logits, look, threat_at),
         threat_at=threat_at,
-        attack_at=attack_at or attack_on(apply),
+        attack_at=usual,
         crossings=crossings,
         more_steps=more,
         other=compiled(other),

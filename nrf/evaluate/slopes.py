@@ -24,6 +24,7 @@ _TINY = 1 / 64  # Of that step: too short for what happens between pixels' value
 _NOISE = 0.02
 _JUMP = 0.06
 _KEPT = 0.2  # Of what a gradient promises. Networks that bend keep more.
+_margin = losses.margin(lambda logits, x: logits)
 
 
 class Seen(NamedTuple):
@@ -42,11 +43,10 @@ def make_look(apply: Apply, loss: Loss) -> Callable[..., Seen]:
     program, because most of it is the network's two ways back.
     """
     climbed = gradient(loss)
-    of_logits = losses.margin(lambda logits, x: logits)
 
     def look(params, x, y, along, is_given):
         z, back = jax.vjp(lambda x: apply(params, x).logits, x)
-        best_other = jax.grad(lambda z: jnp.sum(of_logits(z, x, y)))(z)
+        best_other = jax.grad(lambda z: jnp.sum(_margin(z, x, y)))(z)
         (steep,) = back(jnp.where(is_given, along, best_other))
         return Seen(z, climbed(params, x, y), steep)
 
@@ -85,7 +85,6 @@ def make_slopes(
     gives (https://arxiv.org/abs/1802.00420, section 3). `logits` and `look` are from
     `make_logits` and `make_look`: the network is in no other program.
     """
-    of_logits = losses.margin(lambda logits, x: logits)
 
     @jax.jit
     def steps_of(epsilon, near, seen):
@@ -99,45 +98,46 @@ def make_slopes(
 
         return step(seen.steep), step(seen.steep, _TINY), step(seen.climb)
 
-    @jax.jit
-    def judged_by(x, y, z, beside, seen, steps, found):
-        (near, opposite), (z_near, climb, steep) = beside, seen
-        z_opposite, *values = found
-        start = of_logits(z_near, near, y)
-        here, one = (z, of_logits(z, x, y), x), (z_near, start, near)
-        other = z_opposite, of_logits(z_opposite, opposite, y), opposite
-        erratic = _jumps(one, other, steep)
-        aside = _jumps(here, one, steep) & _jumps(here, other, steep)
-
-        moved = jnp.stack(steps) - near[None]
-        promised, promised_tiny, _ = jnp.sum(steep[None] * moved, (2, 3, 4))
-        given, given_tiny, gained = (of_logits(v, x, y) - start for v in values)
-        audible = _NOISE * jnp.max(jnp.abs(z_near), -1)
-        judged = promised > audible
-        broken = judged & ~(given >= _KEPT * promised)
-        true_nearby = jnp.abs(given_tiny - promised_tiny) < 0.5 * promised_tiny
-        backward = given < -_KEPT * promised
-        # A loss may have lost its gradient; that it then leads nowhere is no surprise.
-        gone = vanishes(climb, steep)
-        useful = judged & ~broken & (given > audible) & ~gone
-        return Slopes(
-            erratic=erratic,
-            detected=aside & ~erratic,
-            shattered=broken & true_nearby,
-            reversed=broken & ~true_nearby & backward,
-            replaced=broken & ~true_nearby & ~backward,
-            astray=useful & ~(gained >= _KEPT / 2 * given),
-            gone=gone,
-        )
-
     def slopes(params, epsilon, x, y, z):
         beside = near, opposite = _beside(x)
         seen = look(params, near, y, z, np.bool_(False))
         steps = steps_of(epsilon, near, seen)
         found = [of_images(logits, params, a) for a in (opposite, *steps)]
-        return judged_by(x, y, z, beside, seen, steps, found)
+        return _judged(x, y, z, beside, seen, steps, found)
 
     return slopes
+
+
+@jax.jit
+def _judged(x, y, z, beside, seen, steps, found):
+    (near, opposite), (z_near, climb, steep) = beside, seen
+    z_opposite, *values = found
+    start = _margin(z_near, near, y)
+    here, one = (z, _margin(z, x, y), x), (z_near, start, near)
+    other = z_opposite, _margin(z_opposite, opposite, y), opposite
+    erratic = _jumps(one, other, steep)
+    aside = _jumps(here, one, steep) & _jumps(here, other, steep)
+
+    moved = jnp.stack(steps) - near[None]
+    promised, promised_tiny, _ = jnp.sum(steep[None] * moved, (2, 3, 4))
+    given, given_tiny, gained = (_margin(v, x, y) - start for v in values)
+    audible = _NOISE * jnp.max(jnp.abs(z_near), -1)
+    judged = promised > audible
+    broken = judged & ~(given >= _KEPT * promised)
+    true_nearby = jnp.abs(given_tiny - promised_tiny) < 0.5 * promised_tiny
+    backward = given < -_KEPT * promised
+    # A loss may have lost its gradient; that it then leads nowhere is no surprise.
+    gone = vanishes(climb, steep)
+    useful = judged & ~broken & (given > audible) & ~gone
+    return Slopes(
+        erratic=erratic,
+        detected=aside & ~erratic,
+        shattered=broken & true_nearby,
+        reversed=broken & ~true_nearby & backward,
+        replaced=broken & ~true_nearby & ~backward,
+        astray=useful & ~(gained >= _KEPT / 2 * given),
+        gone=gone,
+    )
 
 
 @jax.jit
