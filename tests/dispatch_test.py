@@ -46,13 +46,15 @@ def fast():
         else:
             recipe = replace(recipe, attack=replace(recipe.attack, steps=2))
         sets.append(replace(one, recipe=recipe, train=short(one.train)))
+    # As large as each other as they are there.
+    synthesis = 20 * config.work.synthesis_batch // config.work.evaluation_batch
     return replace(
         config,
         network=Small((0.5,), (0.25,), widths=(7,)),
         networks=networks,
         sets=tuple(sets),
         evaluation=replace(config.evaluation, steps=2, queries=2),
-        work=Work(devices=1, synthesis_batch=20, evaluation_batch=20, updates=3),
+        work=Work(devices=1, synthesis_batch=synthesis, evaluation_batch=20, updates=3),
     )
 
 
