@@ -17,7 +17,7 @@ from nrf import attacks, data, losses, synthesize
 from nrf.config import PGD, AutoAttack, Evaluation, Training
 from nrf.data import photos
 from nrf.evaluate import sequence
-from nrf.experiments import build
+from nrf.experiments import build, climbs
 from nrf.experiments.closeness import nearest
 from nrf.experiments.networks import fit, spaced
 from nrf.models import MLP, Small
@@ -172,7 +172,7 @@ def through_identity(net: Model) -> Model:
 @build.cached
 def judge(net: Model, steps: int) -> Callable:
     """Which of images [N] withstand PGD at a radius, compiled."""
-    at = build.attack_at(Evaluation("l2", (), steps=steps), net.apply)
+    at = climbs.attack_at(Evaluation("l2", (), steps=steps), net.apply)
 
     def withstood(params, x, y, epsilon):
         keys = attacks.example_keys(jax.random.key(0), jnp.arange(len(x)))

@@ -73,5 +73,6 @@ config = Experiment(
     evaluation=Evaluation("l2", epsilons=(0.25, 0.5), steps=20, thorough=(0.25,)),
     storage="float16",
     precision="float32",  # Of what is not in bfloat16: the last layer, and the losses.
+    # Of one size: the attacks of D_rand, D_det and the evaluation are then one program.
     work=Work(synthesis_batch=2500, evaluation_batch=2500),
 )

@@ -56,7 +56,7 @@ class Position(NamedTuple):
         return min(sum(len(one.loss) for one in self.metrics), each)
 
 
-Augment = Callable[[Key, Images], Images]
+Augment = Callable[..., Images]  # (key, x, **given) -> x
 Step = Callable[..., tuple[State, Metrics]]
 
 
@@ -84,7 +84,8 @@ def make_step(
       attack: Finds the images x_adv to descend at, and should climb `objective.climb`;
         it sees the network with its running statistics. None: x_adv is x.
       objective: None: `losses.Madry`, the cross-entropy at x_adv.
-      augment: Changes the images before anything else sees them.
+      augment: Changes the images before anything else sees them. It gets what is
+        `given` too.
 
     Returns:
       step(key, state, x, y, **given) -> (state, metrics). The key may be the same for
@@ -101,7 +102,7 @@ def make_step(
     def step(key, state, x, y, **given):
         key_augment, key_attack = jax.random.split(jax.random.fold_in(key, state.step))
         if augment is not None:
-            x = augment(key_augment, x)
+            x = augment(key_augment, x, **given)
         x_adv = x
         if attack is not None:
             target = objective.target(state.params, x, y)
@@ -221,8 +222,7 @@ def epochs(
       count: Epochs in all.
       batch_size: Examples of an update.
       mesh: The devices, of which those share every batch that divide it evenly.
-      schedule: Arrays [updates in all] by name; each update's optimizer is given its
-        entries.
+      schedule: Arrays [updates in all] by name; each update is given its entries.
       resident, updates: Of `nrf.data.feed.Feed`; they change no number but by rounding.
       tick: Called with the number of newly finished examples.
       keep: Called after each call of the devices, before anybody knows its losses.

@@ -6,7 +6,10 @@ import numpy as np
 from absl.testing import parameterized
 
 from nrf import attacks, losses
-from nrf.evaluate.active import make_active
+from nrf.evaluate.accuracy import make_logits
+from nrf.evaluate.active import make_active, read
+from nrf.evaluate.checks import make_attack
+from nrf.evaluate.slopes import make_look
 from nrf.types import outputs
 
 KEY = jax.random.key(0)
@@ -52,13 +55,17 @@ def pgd(**options):
 
 def count(attack_on, apply=plane, images=IMAGES, epsilon=EPSILON):
     """How many are planted, and how many found."""
-    active = jax.jit(make_active(outputs(apply), attacks.l2, attack_on))
+    apply = outputs(apply)
+    logits, look = make_logits(apply), make_look(apply, losses.margin(apply))
+    attack = jax.jit(make_attack(attack_on(read(apply))))
+    active = make_active(logits, look, attacks.l2, attack)
     planted, found = active(
         jax.random.clone(KEY),
         jnp.float32(1),
         jnp.float32(epsilon),
         jnp.arange(len(images)),
         images,
+        jnp.zeros(len(images), jnp.int32),
     )
     return int(planted.sum()), int(found.sum())
 

@@ -49,6 +49,9 @@ class AugmentTest(chex.TestCase):
         augment = jax.jit(data.augment, static_argnames=("pad", "flip"))
         out = np.asarray(augment(jax.random.key(0), x, pad=pad, flip=flip))
         self.assertEqual(out.dtype, x.dtype)
+        # One program for all of them makes the same.
+        traced = jax.jit(data.augment)(jax.random.key(0), x, pad=pad, flip=flip)
+        np.testing.assert_array_equal(traced, out)
         padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
         candidates = []
         for top in range(2 * pad + 1):

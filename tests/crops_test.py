@@ -82,7 +82,8 @@ class CropTest(parameterized.TestCase):
         with mock.patch.object(train, "make_step") as make:
             build.trainer(Linear((0.5,), (0.2,)).build(3), training)
         x = np.random.default_rng(0).random((4, 6, 6, 3), np.float32)
-        out = make.call_args.kwargs["augment"](jax.random.key(0), x)
+        augment = make.call_args.kwargs["augment"]
+        out = augment(jax.random.key(0), x, pad=0, flip=True, rate=0.1)
         expected = data.augment(jax.random.key(0), x, pad=0, flip=True, crop=0.3)
         np.testing.assert_array_equal(out, expected)
 

@@ -17,7 +17,7 @@ from nrf.config import Evaluation
 from nrf.data import Dataset
 from nrf.evaluate import BELIEVABLE, Evidence
 from nrf.evaluate import checks as observations
-from nrf.experiments import build
+from nrf.experiments import build, climbs
 from nrf.models import Output, Small
 
 KEY = jax.random.key(0)
@@ -122,18 +122,17 @@ def random_points_at(apply, threat_at=attacks.l2, count=20):
 
 def all_checks(apply, attack_at=None, *, crossings=2.5, **options):
     """With more steps and random points, unless others are given."""
+    options = {
+        "more_steps": pgd_at(apply, steps=2 * STEPS),
+        "other": random_points_at(apply),
+        "attack_on": pgd_at,
+        **options,
+    }
+    if not options["attack_on"]:
+        attack_at = attack_at or pgd_at(apply)
+    loss = losses.cross_entropy(apply)
     return evaluate.make_checks(
-        apply,
-        losses.cross_entropy(apply),
-        attacks.l2,
-        attack_at or pgd_at(apply),
-        crossings=crossings,
-        **{
-            "more_steps": pgd_at(apply, steps=2 * STEPS),
-            "other": random_points_at(apply),
-            "attack_on": pgd_at,
-            **options,
-        },
+        apply, loss, attacks.l2, attack_at, crossings=crossings, **options
     )
 
 
@@ -164,25 +163,26 @@ def plain_checks():
 
 
 class ProgramsTest(parameterized.TestCase):
-    @parameterized.parameters((False, 3), (True, 5))
-    def test_few_serve_all_radii(self, thorough, count):
-        """Attacks, what is observed, logits; and then Square, and the active test."""
+    @parameterized.parameters((1, 16, 7), (4, 4, 4))
+    def test_few_serve_all_radii(self, mesh, batch_size, count):
+        """The attack, Square, logits and gradients; for the active test no other.
+
+        Where all examples are one batch, all but Square are of a smaller batch too.
+        """
         net = build.model(Small((0.3,), (0.38,), widths=(3, 5)), 4)
         x = np.random.default_rng(0).random((12, 4, 4, 1), np.float32)
         params = net.init(jax.random.key(0), x[:1])
         y = np.asarray(net.apply(params, x).logits.argmax(-1), np.int32)
-        evaluation = Evaluation("l2", (0.1, 0.5), steps=2 + thorough, queries=2)
-        checks = build.checks(net, evaluation)
+        evaluation = Evaluation("l2", (0.1, 0.5), steps=2, queries=2)
+        checks = climbs.checks(net, evaluation)
         with jax.log_compiles(), self.assertLogs("jax", "WARNING") as logs:
             for epsilon in evaluation.epsilons:
-                options = {"epsilon": epsilon, "batch_size": 4, "thorough": thorough}
+                options = {"epsilon": epsilon, "batch_size": batch_size, "mesh": mesh}
                 gather(checks, params, Dataset(x, y, tuple("abcd")), **options)
         words = " ".join(logs.output)
-        names = re.findall(
-            r"Compiling (?:jit\()?(attack|observe|twice|active)\b", words
-        )
+        names = re.findall(r"Compiling (?:jit\()?(attack|logits|look)\b", words)
         self.assertLen(names, count, names)
-        self.assertEqual(set(names) - {"active"}, {"attack", "observe", "twice"})
+        self.assertEqual(set(names), {"attack", "logits", "look"})
 
 
 class LinearTest(parameterized.TestCase):
@@ -559,7 +559,7 @@ class PlantedTest(parameterized.TestCase):
             z = jnp.eye(4)
             return z.at[1].add(next(count)), jnp.zeros(4, bool)
 
-        varied, _ = observations.compare(twice, None, jnp.zeros((4, 2, 2, 1)))
+        _, varied, _ = observations.compare(twice, None, jnp.zeros((4, 2, 2, 1)))
         self.assertEqual(varied.tolist(), [False, True, False, False])
 
     @parameterized.parameters(1, 4)

@@ -15,8 +15,9 @@ from jax import lax
 
 from nrf import attacks, data, devices, losses, synthesize, train
 from nrf.config import Evaluation, Features, Training
+from nrf.evaluate import active as planting
 from nrf.evaluate import checks
-from nrf.experiments import build
+from nrf.experiments import build, climbs
 from nrf.models import Small, model
 
 CLASSES, BATCH, SIDE = 4, 8, 4
@@ -53,15 +54,17 @@ def optimizer():
 
 def training(attack=None):
     """A step of training as experiments have it, with all there is to augment."""
-    step = train.make_step(
-        NET,
-        optimizer(),
-        attack=attack,
-        augment=functools.partial(
-            data.augment, pad=1, flip=True, jitter=0.2, rotation=9
-        ),
-    )
-    given = functools.partial(step, rate=0.1, weight_decay=5e-4)
+
+    def augment(key, x, *, pad, flip, **_):
+        return data.augment(key, x, pad=pad, flip=flip, jitter=0.2, rotation=9)
+
+    step = train.make_step(NET, optimizer(), attack=attack, augment=augment)
+
+    def given(key, state, x, y):
+        # Numbers that the compiler does not know.
+        moves = {"pad": state.step + 1, "flip": state.step == 0}
+        return step(key, state, x, y, rate=0.1, weight_decay=5e-4, **moves)
+
     return Program(given, (jax.random.key(1), state()), (images(), labels()))
 
 
@@ -123,29 +126,35 @@ def restarts():
 
 
 def check(name, *more):
-    return at(getattr(build.checks(NET, EVALUATION), name), *more)
+    return at(getattr(climbs.checks(NET, EVALUATION), name), *more)
 
 
 def observe():
     probes = images(2)[:3], labels()[:3]
     before = state().params, jnp.float32(0.5), probes
-    observed = build.checks(NET, EVALUATION).observe
-    return Program(observed, before, (images(1), images(), labels()))
+    observed = climbs.checks(NET, EVALUATION).observe
+    z = np.zeros((BATCH, CLASSES), np.float32)
+    return Program(observed, before, (z, images(1), images(), labels()))
 
 
 def companions():
-    twice = checks.make_twice(NET.apply)
+    logits = build.logits(NET)
     return Program(
-        lambda params, x: checks.compare(twice, params, x),
+        lambda params, x: checks.compare(logits, params, x),
         (state().params,),
         (images(),),
     )
 
 
 def active():
-    before = jax.random.key(1), state().params, jnp.float32(0.5)
-    planted = build.checks(NET, EVALUATION).active
-    return Program(planted, before, (indices(), images()))
+    program = check("active")
+
+    def short(*arguments):
+        # More rounds, and more points, are the same again.
+        with mock.patch.multiple(planting, _ROUNDS=1, _RANDOM=1):
+            return program.f(*arguments)
+
+    return program._replace(f=short)
 
 
 def features(name, *more):

@@ -6,7 +6,8 @@ import numpy as np
 from absl.testing import parameterized
 
 from nrf import attacks, losses
-from nrf.evaluate.slopes import make_slopes
+from nrf.evaluate.accuracy import make_logits, of_images
+from nrf.evaluate.slopes import make_look, make_slopes
 from nrf.types import outputs
 
 COUNT = 12
@@ -67,8 +68,10 @@ def half(params, x):
 def observed(apply, loss=None, threat_at=attacks.l2, epsilon=EPSILON):
     """By name, at how many images; those at none are left out."""
     loss = (loss or losses.cross_entropy)(apply)
-    slopes = jax.jit(make_slopes(outputs(apply), loss, threat_at))
-    seen = slopes(None, jnp.float32(epsilon), IMAGES, LABELS)
+    logits, look = make_logits(apply), make_look(outputs(apply), loss)
+    slopes = make_slopes(logits, look, threat_at)
+    z = of_images(logits, None, IMAGES)
+    seen = slopes(None, jnp.float32(epsilon), IMAGES, LABELS, z)
     counts = {name: int(np.sum(each)) for name, each in seen._asdict().items()}
     return {name: count for name, count in counts.items() if count}
 
@@ -116,3 +119,21 @@ class SlopesTest(parameterized.TestCase):
         expected = {} if epsilon < 1e-3 else {"reversed": COUNT}
         found = observed(custom(lambda g: -g), None, threat_at, epsilon)
         self.assertEqual(found, expected)
+
+
+class LookTest(parameterized.TestCase):
+    def test_steep_is_along_the_margin_or_along_given_logits(self):
+        def curved(params, x):
+            pixels = x.reshape(COUNT, -1)
+            return jnp.stack([pixels.sum(1), (pixels**2).sum(1), pixels[:, 0]], 1)
+
+        along = np.random.default_rng(1).normal(size=(COUNT, 3)).astype(np.float32)
+        look = make_look(outputs(curved), losses.cross_entropy(curved))
+        for is_given, loss in (
+            (False, losses.margin(curved)),
+            (True, lambda params, x, y: (along * curved(params, x)).sum(1)),
+        ):
+            seen = look(None, IMAGES, LABELS, along, np.bool_(is_given))
+            expected = jax.grad(lambda x, f=loss: f(None, x, LABELS).sum())(IMAGES)
+            np.testing.assert_allclose(seen.steep, expected, atol=1e-6)
+            np.testing.assert_array_equal(seen.logits, curved(None, IMAGES))

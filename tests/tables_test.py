@@ -13,7 +13,7 @@ from helpers import tiny
 
 from nrf import attacks, data, losses, runs
 from nrf.config import Tables
-from nrf.experiments import build, main, plan
+from nrf.experiments import climbs, main, plan
 
 
 class TablesTest(parameterized.TestCase):
@@ -107,7 +107,7 @@ class TablesTest(parameterized.TestCase):
     def test_twice_the_steps_are_twice_the_steps(self):
         evaluation = replace(self.config.evaluation, steps=1)
         network = self.loaded.network("standard")
-        checks = build.checks(network.model, evaluation)
+        checks = climbs.checks(network.model, evaluation)
         x = jnp.asarray(self.test_set.images[:20])
         y = jnp.asarray(self.test_set.labels[:20])
         key, places = jax.random.key(0), np.arange(20)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nrf.data.crops import random_resized_crop
-from nrf.types import Images, Key
+from nrf.types import Images, Key, is_traced
 
 
 def batch_indices(seed: int, epoch: int, n: int, batch_size: int) -> np.ndarray:
@@ -29,8 +29,8 @@ def augment(
     key: Key,
     x: Images,
     *,
-    pad: int,
-    flip: bool,
+    pad: int | jax.Array,
+    flip: bool | jax.Array,
     jitter: float = 0.0,
     rotation: float = 0.0,
     crop: float = 0.0,
@@ -46,7 +46,8 @@ def augment(
       x: [B, H, W, C] in [0, 1].
       pad: Pixels by which images are shifted at most, either way. What comes from
         outside of the image is 0, as in a random crop of the padded image.
-      flip: Whether half of the images are mirrored.
+      flip: Whether half of the images are mirrored. Both may be traced: one program
+        for trainings with and without, whose images are the same bit for bit.
       jitter: See `jitter_colours`; 0 for none.
       rotation: See `rotate`; 0 for none.
       crop: See `crops.random_resized_crop`, which comes first; 0 for none.
@@ -54,29 +55,28 @@ def augment(
     Raises:
       ValueError: if `pad` is no whole number of pixels.
     """
-    if not isinstance(pad, int) or pad < 0:
+    known = not is_traced(pad)
+    if known and (not isinstance(pad, int) or pad < 0):
         raise ValueError(f"pad must be a whole number of pixels, 0 or more, got {pad}.")
     if crop:
         key, key_crop = jax.random.split(key)
         x = random_resized_crop(key_crop, x, crop)
     key_shift, key_flip, key_jitter, key_rotation = jax.random.split(key, 4)
-    if pad or flip:
+    if not known or pad or flip:
         x = _crop(key_shift, key_flip, x, pad, flip)
     if jitter:
         x = jitter_colours(key_jitter, x, jitter)
     return rotate(key_rotation, x, rotation) if rotation else x
 
 
-def _crop(key_shift: Key, key_flip: Key, x: Images, pad: int, flip: bool) -> Images:
+def _crop(key_shift, key_flip, x, pad, flip):
     count, height, width, _ = x.shape
     rows = jnp.broadcast_to(jnp.arange(height), (count, height))
     columns = jnp.broadcast_to(jnp.arange(width), (count, width))
-    if flip:
-        mirrored = jax.random.bernoulli(key_flip, 0.5, (count, 1))
-        columns = jnp.where(mirrored, columns[:, ::-1], columns)
-    if pad:
-        shifts = jax.random.randint(key_shift, (2, count, 1), -pad, pad + 1)
-        rows, columns = rows + shifts[0], columns + shifts[1]
+    mirrored = jax.random.bernoulli(key_flip, 0.5, (count, 1)) & flip
+    columns = jnp.where(mirrored, columns[:, ::-1], columns)
+    shifts = jax.random.randint(key_shift, (2, count, 1), -pad, pad + 1)
+    rows, columns = rows + shifts[0], columns + shifts[1]
     return _taken(x, rows[:, :, None], columns[:, None, :])
 
 

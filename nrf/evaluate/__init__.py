@@ -7,7 +7,7 @@ is all that most users need. What it is made of is compiled once for many radii,
 sets and networks of one architecture:
 
     checks = evaluate.make_checks(
-        model.apply, losses.cross_entropy(model.apply), attacks.l2, attack_at,
+        model.apply, losses.cross_entropy(model.apply), attacks.l2,
         crossings=2.5, more_steps=attack_at_twice_the_steps, attack_on=attack_of,
     )
     found = evaluate.gather(key, checks, params, test, epsilon=0.5, batch_size=500)
@@ -32,13 +32,16 @@ from nrf.evaluate.accuracy import (
     Correct,
     Score,
     make_correct,
+    make_logits,
     make_predict,
     predictions,
     right,
     score,
 )
+from nrf.evaluate.active import Readout, read, unchanged
 from nrf.evaluate.chance import by_chance
-from nrf.evaluate.evidence import Checks, Gathered, gather, make_checks
+from nrf.evaluate.checks import Checks, make_attack, make_checks
+from nrf.evaluate.evidence import Gathered, gather
 from nrf.evaluate.findings import BELIEVABLE, Evidence, Finding
 from nrf.evaluate.robust import RobustAccuracy, robust_accuracy
 
@@ -49,15 +52,20 @@ __all__ = [
     "Evidence",
     "Finding",
     "Gathered",
+    "Readout",
     "RobustAccuracy",
     "Score",
     "by_chance",
     "gather",
+    "make_attack",
     "make_checks",
     "make_correct",
+    "make_logits",
     "make_predict",
     "predictions",
+    "read",
     "right",
     "robust_accuracy",
     "score",
+    "unchanged",
 ]

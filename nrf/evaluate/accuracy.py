@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +26,8 @@ from nrf.types import (
 )
 
 _Z = 1.959963984540054  # The 97.5 % point of the standard normal.
+# Of the largest logit. The same program gives the same numbers for the same images.
+_CHANGE = 1e-3
 
 
 class Score(NamedTuple):
@@ -55,22 +58,60 @@ class Correct(NamedTuple):
     attack_at: Callable[[Any], Attack] | None
 
 
+def make_logits(
+    apply: Callable[[Params, Images], Any],
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """logits(params, x, kept) -> logits [B, K], and whether they vary [B]; compiled.
+
+    Of the images x where `kept` [B], and of their negatives elsewhere. The logits are
+    computed twice, so that noise in the network shows.
+    """
+    apply = checked(apply)
+
+    def logits(params, x, kept):
+        x = jnp.where(kept[:, None, None, None], x, 1 - x)
+        # Traced twice: noise from a counter in Python differs by trace. Where there is
+        # none, the compiler computes it once.
+        first, second = (apply(params, x).logits for _ in range(2))
+        return first, differ(first, second, _CHANGE)
+
+    return jax.jit(logits)
+
+
+def of_images(logits: Callable, params: Params, x: Images) -> jax.Array:
+    """[B, K] the logits of the images x, by `logits` from `make_logits`."""
+    return logits(params, x, np.ones(len(x), bool))[0]
+
+
+def differ(a: jax.Array, b: jax.Array, share: float = _CHANGE) -> jax.Array:
+    """[B] whether logits [B, K] differ by more than that share of the largest."""
+    return jnp.max(jnp.abs(a - b), -1) > share * jnp.max(jnp.abs(a), -1)
+
+
 def make_correct(
     apply: Callable[[Params, Images], Any],
     attack_at: Callable[[Any], Attack] | None = None,
+    *,
+    logits: Callable | None = None,
 ) -> Correct:
     """A compiled test of which examples a network gets right, at any radius.
 
     `attack_at(epsilon)` makes the attack of that radius; one compiled program serves
     all radii, networks and data sets of one shape. With an attack, an example counts
-    when the network is right at x and at the attacked x.
+    when the network is right at x and at the attacked x. Without, the program is
+    `logits` from `make_logits`, where that is given.
     """
+    if attack_at is None:
+        known = logits or make_logits(apply)
+
+        def plain(key, params, epsilon, indices, x, y):
+            return _right(of_images(known, params, x), y)
+
+        return Correct(plain, None)
     apply = checked(apply)
 
     def test(key, params, epsilon, indices, x, y):
         right = answers(apply(params, x).logits) == y
-        if attack_at is None:
-            return right
         keys = example_keys(key, indices)
         x_adv = attack_at(epsilon)(keys, params, x, y)
         return right & (answers(apply(params, x_adv).logits) == y)
@@ -78,12 +119,24 @@ def make_correct(
     return Correct(jax.jit(test), attack_at)
 
 
+@jax.jit
+def _right(z, y):
+    return answers(z) == y
+
+
 def make_predict(
-    apply: Callable[[Params, Images], Any],
+    apply: Callable[[Params, Images], Any], *, logits: Callable | None = None
 ) -> Callable[[Params, Images], Labels]:
-    """predict(params, x) -> [B] the `answers` to images [B, H, W, C], compiled."""
-    apply = checked(apply)
-    return jax.jit(lambda params, x: answers(apply(params, x).logits))
+    """predict(params, x) -> [B] the `answers` to images [B, H, W, C], compiled.
+
+    `logits` as of `make_correct`.
+    """
+    return partial(predict_by, logits or make_logits(apply))
+
+
+def predict_by(logits: Callable, params: Params, x: Images) -> Labels:
+    """[B] the `answers` to images [B, H, W, C], by `logits` from `make_logits`."""
+    return _answers(of_images(logits, params, x))
 
 
 def answers(logits: jax.Array) -> Labels:
@@ -94,6 +147,9 @@ def answers(logits: jax.Array) -> Labels:
     """
     unknown = jnp.any(jnp.isnan(logits), -1)
     return jnp.where(unknown, -1, jnp.argmax(logits, -1)).astype(jnp.int32)
+
+
+_answers = jax.jit(answers)
 
 
 def predictions(

@@ -8,18 +8,20 @@ https://arxiv.org/abs/2206.13991). It takes neither a second attack nor a networ
 is known to be weak.
 """
 
+import functools
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nrf.attacks import Threat, example_keys
 from nrf.attacks.inputs import fold_each
-from nrf.attacks.threat import land, uphill
-from nrf.evaluate.slopes import gradient
-from nrf.types import Apply, Attack, Output
+from nrf.evaluate.accuracy import of_images
+from nrf.evaluate.slopes import Seen, make_reach
+from nrf.types import Apply, Images
 
 _NAME = zlib.crc32(b"planted")  # Of the keys that points are drawn from.
 _RANDOM = 16  # Random points in every ball: none of them may be adversarial.
@@ -27,83 +29,164 @@ _ROUNDS = 3  # Of the search for a point that is worth finding.
 _LEAST = 0.75  # Of the way to that point, at least, is the boundary.
 _MOST = 0.8  # Of the way: random points come this far where nothing can be planted.
 _SCALE = 4.0  # Logits of a few units, as those of trained networks.
+_NEVER = -1e9  # The logit of classes that the readout does not have.
 
 
-def make_active(
-    apply: Apply,
-    threat_at: Callable[[Any], Threat],
-    attack_on: Callable[[Apply], Callable[[Any], Attack]],
-) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """active(key, params, epsilon, indices, x) -> (planted, found), [B] bool each.
+class Readout(NamedTuple):
+    """What follows the last layer of a network, for each of B images: `make_plant`.
 
-    For every image x, a point p at the edge of its ball is chosen, and the last layer
-    is followed by a readout of two classes that knows how far logits z(x') went from
-    z(x) to z(p): s(x') = ⟨z(x') − z(x), w⟩ / ‖w‖² with w = z(p) − z(x). From s = t on,
-    the class is another; t is at least `_LEAST`, and above what random points reach.
-    The logits are the network's own up to there, with whatever hides its gradients.
-
-    An example is planted if p is of the other class, random points at the edge are
-    not, and w is more than rounding; it is found if the attack finds that class.
+    A network whose examples are not `planted` stays as it is, so that one program
+    attacks it and the changed one.
     """
+
+    planted: jax.Array  # [B] bool
+    origin: jax.Array  # [B, K] z(x)
+    w: jax.Array  # [B, K]
+    t: jax.Array  # [B]
+
+
+def unchanged(attack: Callable, logits: Callable) -> Callable[..., Images]:
+    """What an attack on a `read` network is on the network itself: nothing planted.
+
+    `attack` is from `make_attack`, compiled, and `logits` from `make_logits`.
+    """
+
+    def plain(key, params, epsilon, indices, x, y, **more):
+        z, _ = jax.eval_shape(logits, params, x, np.ones(len(x), bool))
+        known = params, _blank(y, z.shape[1])
+        return attack(key, known, epsilon, indices, x, y, **more)
+
+    return plain
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _blank(y, classes):
+    # Made of the labels, so that it lies on the devices as they do.
+    planted = y < 0
+    t = planted.astype(jnp.float32)
+    w = jnp.broadcast_to(t[:, None], (len(y), classes))
+    return Readout(planted, w, w, t)
+
+
+def read(apply: Apply) -> Apply:
+    """The network with parameters (its own, a `Readout`)."""
 
     def changed(params, x):
         inner, readout = params
         # Restarts of an attack may be one batch, in which every image is repeated.
-        origin, w, t = (_repeat(a, len(x)) for a in readout)
+        planted, origin, w, t = (_repeat(a, len(x)) for a in readout)
         output = apply(inner, x)
         s = _along(output.logits - origin, w)
-        return Output(_SCALE * jnp.stack([t - s, s - t], 1), output.features)
+        two = _SCALE * jnp.stack([t - s, s - t], 1)
+        rest = ((0, 0), (0, output.logits.shape[1] - 2))
+        said = jnp.pad(two, rest, constant_values=_NEVER)
+        return output._replace(logits=jnp.where(planted[:, None], said, output.logits))
 
-    attack_at = attack_on(changed)
+    return changed
 
-    def active(key, params, epsilon, indices, x):
-        keys = example_keys(jax.random.fold_in(key, _NAME), indices)
-        readout, planted = _plant(apply, threat_at(epsilon), keys, params, x)
-        y = jnp.zeros(len(x), jnp.int32)
-        known = params, readout
-        x_adv = attack_at(epsilon)(example_keys(key, indices), known, x, y)
-        z = changed(known, x_adv).logits
-        return planted, planted & (z[:, 1] > z[:, 0])
+
+def make_active(
+    logits: Callable,
+    look: Callable[..., Seen],
+    threat_at: Callable[[Any], Threat],
+    attack: Callable[..., Images],
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """active(key, params, epsilon, indices, x, y) -> (planted, found), [B] bool each.
+
+    `attack` is from `make_attack`, on the network that is `read`, compiled; `logits`
+    and `look` as of `make_slopes`. The labels y are zeros.
+    """
+    plant = make_plant(logits, look, threat_at)
+
+    def active(key, params, epsilon, indices, x, y):
+        readout = plant(key, params, epsilon, indices, x, y)
+        x_adv = attack(key, (params, readout), epsilon, indices, x, y)
+        return readout.planted, _found(readout, of_images(logits, params, x_adv))
 
     return active
 
 
-def _plant(apply, threat, keys, params, x):
-    """The readout (z(x), w, t) of each example, and [B] whether it is a fair one."""
+@jax.jit
+def _found(readout, z):
+    """[B] whether the network's own logits z [B, K] are of what was planted."""
+    return readout.planted & (_along(z - readout.origin, readout.w) > readout.t)
 
-    def logits(x):
-        return apply(params, x).logits
 
-    def edge(number):
-        drawn = threat.sample(fold_each(keys, number), x)
-        return land(threat, x, threat.epsilon * uphill(threat, x, drawn))
+def make_plant(
+    logits: Callable, look: Callable[..., Seen], threat_at: Callable[[Any], Threat]
+) -> Callable[..., Readout]:
+    """plant(key, params, epsilon, indices, x, y) -> Readout.
 
-    slope = gradient(lambda w, x, y: jnp.sum(apply(params, x).logits * w, -1))
-    origin = logits(x)
+    For every image x, a point p at the edge of its ball is chosen, and the last layer
+    is followed by a readout of two classes that knows how far logits z(x') went from
+    z(x) to z(p): s(x') = ⟨z(x') − z(x), w⟩ / ‖w‖² with w = z(p) − z(x). From s = t on,
+    the class is 1 and no longer 0; t is at least `_LEAST`, and above what random points
+    reach. The logits are the network's own up to there, with whatever hides its
+    gradients.
 
-    def farther(_, best):
-        # As a power iteration: to where the logits change most. What is kept is chosen
-        # by logits alone, so that gradients that mislead only make it easier to find.
-        p, w = best
-        moved = land(threat, x, threat.epsilon * uphill(threat, x, slope(w, p, None)))
-        change = logits(moved) - origin
-        better = (_length(change) > _length(w))[:, None]
-        kept = jnp.where(better[..., None, None], moved, p)
-        return kept, jnp.where(better, change, w)
+    An example is planted if p is of the other class, random points at the edge are
+    not, and w is more than rounding; it is found if the attack finds that class.
+    Arguments as of `make_active`.
+    """
+    reach = make_reach(threat_at)
 
-    start = edge(0)
-    best = start, logits(start) - origin
-    p, w = jax.lax.fori_loop(0, _ROUNDS, farther, best)
-    points = jnp.arange(1, _RANDOM + 1)
-    reached = jax.lax.map(lambda i: _along(logits(edge(i)) - origin, w), points)
-    most = jnp.max(reached, 0)
-    t = jnp.maximum(_LEAST, (1 + most) / 2)
+    @jax.jit
+    def direction(key, epsilon, indices, x, number):
+        keys = example_keys(jax.random.fold_in(key, _NAME), indices)
+        return threat_at(epsilon).sample(fold_each(keys, number), x)
+
+    def plant(key, params, epsilon, indices, x, y):
+        def edge(number):
+            drawn = direction(key, epsilon, indices, x, np.int32(number))
+            return reach(epsilon, x, drawn)
+
+        def z(x):
+            return of_images(logits, params, x)
+
+        origin, p = z(x), edge(0)
+        w = _difference(z(p), origin)
+        for _ in range(_ROUNDS):
+            # As a power iteration: to where the logits change most.
+            steep = look(params, p, y, w, np.bool_(True)).steep
+            moved = reach(epsilon, x, steep)
+            p, w = _farther(origin, p, w, moved, z(moved))
+        at_edge = [z(edge(number)) for number in range(1, _RANDOM + 1)]
+        return _fair(origin, w, z(_middle(x, p)), at_edge)
+
+    return plant
+
+
+@jax.jit
+def _difference(a, b):
+    return a - b
+
+
+@jax.jit
+def _middle(x, p):
+    return x + (p - x) / 2
+
+
+@jax.jit
+def _farther(origin, p, w, moved, z):
+    """Of the points p and `moved`, with logits z, the one where they change more."""
+    # What is kept is chosen by logits alone, so that gradients that mislead only make
+    # it easier to find.
+    change = z - origin
+    better = (_length(change) > _length(w))[:, None]
+    kept = jnp.where(better[..., None, None], moved, p)
+    return kept, jnp.where(better, change, w)
+
+
+@jax.jit
+def _fair(origin, w, middle, at_edge):
+    """The readout, planted where it is a fair one."""
+    reached = [_along(z - origin, w) for z in at_edge]
+    most = jnp.max(jnp.stack(reached), 0)
     # Halfway, the logits of a smooth network are in the middle; rounding has no middle.
-    middle = logits(x + (p - x) / 2) - origin - w / 2
-    smooth = _length(middle) < 0.1 * _length(w)
+    smooth = _length(middle - origin - w / 2) < 0.1 * _length(w)
     audible = _length(w) > 0.03 * _length(origin)
     planted = (smooth | audible) & (_length(w) > 0) & (most < _MOST)
-    return (origin, w, t), planted
+    return Readout(planted, origin, w, jnp.maximum(_LEAST, (1 + most) / 2))
 
 
 def _along(d, w):

@@ -4,39 +4,26 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from nrf import devices
 from nrf.attacks import Threat
-from nrf.evaluate.accuracy import answers, checked
-from nrf.evaluate.active import make_active
-from nrf.evaluate.checks import (
-    Observed,
-    compare,
-    make_attack,
-    make_observe,
-    make_twice,
-)
+from nrf.evaluate.accuracy import predict_by
+from nrf.evaluate.checks import Checks, Observed, compare
 from nrf.evaluate.findings import Evidence
 from nrf.evaluate.summary import grain, length_of, summary
 from nrf.rows import Rows
 from nrf.types import (
-    Apply,
-    Attack,
     Dataset,
-    Images,
     Key,
-    Loss,
     Params,
     check_dataset,
 )
 
 _PROBES = 16  # Images of the data set that balls are searched for.
 _PLANTED = 64  # Images of the active test.
-_answers = jax.jit(answers)
 
 
 class Gathered(NamedTuple):
@@ -44,80 +31,6 @@ class Gathered(NamedTuple):
 
     evidence: Evidence
     withstood: np.ndarray  # [N] bool: right without attack and under it.
-
-
-class Checks(NamedTuple):
-    """Compiled functions and what is known of the attack; from `make_checks`."""
-
-    attack: Callable  # Of `make_attack`, as `more_steps` and `other`.
-    observe: Callable  # Of `make_observe`.
-    twice: Callable  # Of `make_twice`.
-    threat_at: Callable[[Any], Threat]
-    attack_at: Callable[..., Attack]
-    crossings: float | None
-    more_steps: Callable | None
-    other: Callable | None
-    active: Callable | None  # Of `make_active`.
-    any_radius: bool
-
-    def passes(self, thorough: bool) -> int:
-        """How often `gather` goes through the examples, as counted by its `tick`."""
-        others = (self.more_steps, self.other)
-        more = self.any_radius + sum(attack is not None for attack in others)
-        return 1 + thorough * more
-
-
-def make_checks(
-    apply: Callable[[Params, Images], Any],
-    loss: Loss,
-    threat_at: Callable[[Any], Threat],
-    attack_at: Callable[..., Attack],
-    *,
-    crossings: float | None = None,
-    steps: int | None = None,
-    more_steps: Callable[[Any], Attack] | None = None,
-    other: Callable[[Any], Attack] | None = None,
-    attack_on: Callable[[Apply], Callable[[Any], Attack]] | None = None,
-    any_radius: bool = True,
-) -> Checks:
-    """Everything that `gather` runs, compiled once for all radii and networks.
-
-    Args:
-      apply: Of the network, as it is evaluated.
-      loss: What the attack climbs: its gradient is what may vanish.
-      threat_at: Radius -> ball, such as `attacks.l2`.
-      attack_at: Radius -> the attack whose accuracy it is.
-      crossings: Steps times step size, over epsilon. 1 reaches the edge of the ball
-        from its middle, 2 any point from any other.
-      steps: Where `attack_at` takes `steps`, which may be traced: so many; the same
-        program then makes `more_steps`.
-      more_steps: Radius -> the same attack with at least twice the steps.
-      other: Radius -> an attack without gradients, or with those of another network.
-      attack_on: Network -> what `attack_at` is for that network. It allows the active
-        test, for which the network is changed: see `make_active`.
-      any_radius: Whether `attack_at` follows its radius. An attack that is fixed to
-        one cannot be tried at a radius that no network withstands.
-    """
-    apply = checked(apply)
-
-    def compiled(at):
-        return None if at is None else jax.jit(make_attack(at))
-
-    attack, more = compiled(attack_at), compiled(more_steps)
-    if steps:
-        attack, more = (partial(attack, steps=np.int32(n)) for n in (steps, 2 * steps))
-    return Checks(
-        attack=attack,
-        observe=jax.jit(make_observe(apply, loss, threat_at)),
-        twice=jax.jit(make_twice(apply)),
-        threat_at=threat_at,
-        attack_at=attack_at,
-        crossings=crossings,
-        more_steps=more,
-        other=compiled(other),
-        active=attack_on and jax.jit(make_active(apply, threat_at, attack_on)),
-        any_radius=any_radius,
-    )
 
 
 def gather(
@@ -211,8 +124,8 @@ class _On(NamedTuple):
         def examine(indices, x, y, *x_adv):
             if not x_adv:
                 x_adv = [self.checks.attack(*at, indices, x, y)]
-            observed = self.checks.observe(*at[1:], probes, *x_adv, x, y)
-            return observed, compare(self.checks.twice, self.params, x)
+            z, *changes = compare(self.checks.logits, self.params, x)
+            return self.checks.observe(*at[1:], probes, z, *x_adv, x, y), changes
 
         arrays: tuple = (np.arange(total), self.dataset.images, self.dataset.labels)
         if made is not None:
@@ -244,8 +157,8 @@ class _On(NamedTuple):
         at = self.key, self.params, jnp.float32(self.epsilon)
         planted, found = self.over(
             partial(self.checks.active, *at),
-            (some, self.dataset.images[some]),
-            batch_size=min(self.batch_size, len(some)),
+            (some, self.dataset.images[some], np.zeros(len(some), np.int32)),
+            pack=total <= self.batch_size,  # As in `lost`, whose programs these are.
             tick=lambda examples: None,
         )
         return {"planted": int(planted.sum()), "found": int(found.sum())}
@@ -259,8 +172,7 @@ class _On(NamedTuple):
 
         def predict(*batch):
             x_adv = attack(self.key, self.params, jnp.float32(radius), *batch)
-            kept = np.ones(len(x_adv), bool)
-            return _answers(self.checks.twice(self.params, x_adv, kept)[0])
+            return predict_by(self.checks.logits, self.params, x_adv)
 
         labels = self.dataset.labels[left]
         arrays = left, Rows(self.dataset.images, left), labels

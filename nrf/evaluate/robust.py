@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 from nrf import attacks, devices, losses
 from nrf.evaluate import sequence
 from nrf.evaluate.accuracy import Score, checked
-from nrf.evaluate.evidence import gather, make_checks
+from nrf.evaluate.checks import make_checks
+from nrf.evaluate.evidence import gather
 from nrf.evaluate.findings import BELIEVABLE, Evidence
 from nrf.types import (
     KEYS,
@@ -169,7 +170,6 @@ def _by_autoattack(apply, ball, key, params, dataset, thorough, on) -> RobustAcc
         apply,
         losses.cross_entropy(apply),
         ball,
-        auto_pgd(apply),
         more_steps=auto_pgd(apply, 2 * _STEPS),
         attack_on=auto_pgd,
     )

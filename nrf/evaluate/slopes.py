@@ -10,6 +10,7 @@ import numpy as np
 from nrf import losses
 from nrf.attacks import Threat
 from nrf.attacks.threat import land, length, norm, uphill
+from nrf.evaluate.accuracy import of_images
 from nrf.types import Apply, Images, Labels, Loss, Params
 
 _LOST = 2.0**-24  # In float32, 1 plus less than this is 1.
@@ -23,6 +24,43 @@ _TINY = 1 / 64  # Of that step: too short for what happens between pixels' value
 _NOISE = 0.02
 _JUMP = 0.06
 _KEPT = 0.2  # Of what a gradient promises. Networks that bend keep more.
+_margin = losses.margin(lambda logits, x: logits)
+
+
+class Seen(NamedTuple):
+    """What a network says of images, and where it is steep."""
+
+    logits: jax.Array  # [B, K]
+    climb: Images  # The gradient of the loss that the attack climbs.
+    steep: Images  # That of the logits' margin, or along given logits.
+
+
+def make_look(apply: Apply, loss: Loss) -> Callable[..., Seen]:
+    """look(params, x, y, along, is_given) -> Seen, compiled.
+
+    `steep` is the gradient of ⟨z(x), w⟩, where w [B, K] is `along` if it `is_given`,
+    and else what makes it that of the margin: +1 at the best other class, -1 at y. One
+    program, because most of it is the network's two ways back.
+    """
+    climbed = gradient(loss)
+
+    def look(params, x, y, along, is_given):
+        z, back = jax.vjp(lambda x: apply(params, x).logits, x)
+        best_other = jax.grad(lambda z: jnp.sum(_margin(z, x, y)))(z)
+        (steep,) = back(jnp.where(is_given, along, best_other))
+        return Seen(z, climbed(params, x, y), steep)
+
+    return jax.jit(look)
+
+
+def make_reach(threat_at: Callable[[Any], Threat]) -> Callable[..., Images]:
+    """reach(epsilon, x, slope): where one step across the ball leads; compiled."""
+
+    def reach(epsilon, x, slope):
+        threat = threat_at(epsilon)
+        return land(threat, x, epsilon * uphill(threat, x, slope))
+
+    return jax.jit(reach)
 
 
 class Slopes(NamedTuple):
@@ -38,67 +76,71 @@ class Slopes(NamedTuple):
 
 
 def make_slopes(
-    apply: Apply, loss: Loss, threat_at: Callable[[Any], Threat]
-) -> Callable[[Params, Any, Images, Labels], Slopes]:
-    """slopes(params, epsilon, x, y) -> Slopes.
+    logits: Callable, look: Callable[..., Seen], threat_at: Callable[[Any], Threat]
+) -> Callable[..., Slopes]:
+    """slopes(params, epsilon, x, y, z) -> Slopes; z [B, K] are the logits of x.
 
     Gradients are taken beside the images, where an attack is after its first step and
     no pixel has an 8-bit value; the margin of the logits tells what a step along them
-    gives (https://arxiv.org/abs/1802.00420, section 3).
+    gives (https://arxiv.org/abs/1802.00420, section 3). `logits` and `look` are from
+    `make_logits` and `make_look`: the network is in no other program.
     """
-    margin, climbed = losses.margin(apply), gradient(loss)
-    of_logits = losses.margin(lambda logits, x: logits)
 
-    def total(x, params, y):
-        z = apply(params, x).logits
-        return jnp.sum(of_logits(z, x, y)), z
-
-    def slopes(params, epsilon, x, y):
+    @jax.jit
+    def steps_of(epsilon, near, seen):
+        """Along the margin, a little of that, and along the loss."""
         threat = threat_at(epsilon)
-        near, opposite = _beside(x)
-        steep, z_near = jax.grad(total, has_aux=True)(near, params, y)
-        z, z_opposite = apply(params, x).logits, apply(params, opposite).logits
-        start = of_logits(z_near, near, y)
-
-        here, one = (z, of_logits(z, x, y), x), (z_near, start, near)
-        other = z_opposite, of_logits(z_opposite, opposite, y), opposite
-        erratic = _jumps(one, other, steep)
-        aside = _jumps(here, one, steep) & _jumps(here, other, steep)
-
-        climb = climbed(params, near, y)
-        grey = length(threat, jnp.full_like(x, _FAR))
+        grey = length(threat, jnp.full_like(near, _FAR))
         reach = jnp.minimum(_STEP * epsilon, grey)[:, None, None, None]
 
         def step(slope, share=1.0):
             return land(threat, near, share * reach * uphill(threat, near, slope))
 
-        steps = jnp.stack([step(steep), step(steep, _TINY), step(climb)])
-        promised, promised_tiny, _ = jnp.sum(
-            steep[None] * (steps - near[None]), (2, 3, 4)
-        )
-        values = jax.lax.map(lambda moved: margin(params, moved, y), steps)
-        given, given_tiny, gained = values - start[None]
-        audible = _NOISE * jnp.max(jnp.abs(z_near), -1)
-        judged = promised > audible
-        broken = judged & ~(given >= _KEPT * promised)
-        true_nearby = jnp.abs(given_tiny - promised_tiny) < 0.5 * promised_tiny
-        backward = given < -_KEPT * promised
-        # A loss may have lost its gradient; that it then leads nowhere is no surprise.
-        gone = vanishes(climb, steep)
-        useful = judged & ~broken & (given > audible) & ~gone
-        return Slopes(
-            erratic=erratic,
-            detected=aside & ~erratic,
-            shattered=broken & true_nearby,
-            reversed=broken & ~true_nearby & backward,
-            replaced=broken & ~true_nearby & ~backward,
-            astray=useful & ~(gained >= _KEPT / 2 * given),
-            gone=gone,
-        )
+        return step(seen.steep), step(seen.steep, _TINY), step(seen.climb)
+
+    def slopes(params, epsilon, x, y, z):
+        beside = near, opposite = _beside(x)
+        seen = look(params, near, y, z, np.bool_(False))
+        steps = steps_of(epsilon, near, seen)
+        found = [of_images(logits, params, a) for a in (opposite, *steps)]
+        return _judged(x, y, z, beside, seen, steps, found)
 
     return slopes
 
 
+@jax.jit
+def _judged(x, y, z, beside, seen, steps, found):
+    (near, opposite), (z_near, climb, steep) = beside, seen
+    z_opposite, *values = found
+    start = _margin(z_near, near, y)
+    here, one = (z, _margin(z, x, y), x), (z_near, start, near)
+    other = z_opposite, _margin(z_opposite, opposite, y), opposite
+    erratic = _jumps(one, other, steep)
+    aside = _jumps(here, one, steep) & _jumps(here, other, steep)
+
+    moved = jnp.stack(steps) - near[None]
+    promised, promised_tiny, _ = jnp.sum(steep[None] * moved, (2, 3, 4))
+    given, given_tiny, gained = (_margin(v, x, y) - start for v in values)
+    audible = _NOISE * jnp.max(jnp.abs(z_near), -1)
+    judged = promised > audible
+    broken = judged & ~(given >= _KEPT * promised)
+    true_nearby = jnp.abs(given_tiny - promised_tiny) < 0.5 * promised_tiny
+    backward = given < -_KEPT * promised
+    # A loss may have lost its gradient; that it then leads nowhere is no surprise.
+    gone = vanishes(climb, steep)
+    useful = judged & ~broken & (given > audible) & ~gone
+    return Slopes(
+        erratic=erratic,
+        detected=aside & ~erratic,
+        shattered=broken & true_nearby,
+        reversed=broken & ~true_nearby & backward,
+        replaced=broken & ~true_nearby & ~backward,
+        astray=useful & ~(gained >= _KEPT / 2 * given),
+        gone=gone,
+    )
+
+
+@jax.jit
 def _beside(x):
     """Two images beside each, on opposite sides."""
     # The same numbers everywhere, whatever JAX's own generator is set to.

@@ -12,7 +12,7 @@ import numpy as np
 from nrf import evaluate
 from nrf.config import AutoAttack, Evaluation, Experiment, Norm
 from nrf.evaluate import Evidence, sequence, statistics
-from nrf.experiments import build
+from nrf.experiments import build, climbs
 from nrf.experiments.networks import Row, spaced
 from nrf.runs import Cost, Env, Made, Steps, costs
 from nrf.types import Dataset, Key, Network
@@ -135,7 +135,7 @@ def _component(
 
 
 def _judge_cost(network, test, *broken, evaluation, epsilon, settings) -> Cost:
-    passes = build.checks(network.model, evaluation).passes(True) + 1
+    passes = climbs.checks(network.model, evaluation).passes(True) + 1
     images = min(settings.images, len(test.labels))
     return Cost(passes * images, 4 * images * evaluation.steps)
 
@@ -164,7 +164,7 @@ def _judge(
     def gather(**options: Any) -> evaluate.Gathered:
         return evaluate.gather(
             jax.random.clone(key),
-            build.checks(network.model, evaluation),
+            climbs.checks(network.model, evaluation),
             network.params,
             images,
             epsilon=epsilon,

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from nrf import attacks, data, evaluate, features, losses, train
-from nrf.config import PGD, AutoAttack, Evaluation, Features, Norm, Training
+from nrf.config import PGD, AutoAttack, Features, Norm, Training
 from nrf.evaluate import sequence
 from nrf.experiments.averages import averaging
 from nrf.types import Apply, Attack, Loss, Model, outputs
@@ -30,6 +30,8 @@ GIVEN = (
     "drops",
     "warmup",
     "weight_decay",
+    "pad",
+    "flip",
     "holdout",
 )
 # Programs of so many settings are kept: a study of many architectures lets go of some.
@@ -75,24 +77,6 @@ def attack(settings: PGD, loss: Loss) -> Attack:
     )
 
 
-def attack_at(settings: Evaluation, apply: Apply) -> Callable[..., Attack]:
-    """The attack that evaluates a network, for any radius and number of steps."""
-    loss = getattr(losses, settings.loss)(apply)
-
-    def at(epsilon, steps=settings.steps):
-        return attacks.pgd(
-            loss,
-            THREATS[settings.norm](epsilon),
-            steps=steps,
-            # Rounded as XLA rounds epsilon * crossings / steps with known steps.
-            step_size=epsilon * (settings.crossings * (1 / jnp.float32(steps))),
-            random_start=settings.restarts > 1,
-            restarts=settings.restarts,
-        )
-
-    return at
-
-
 def trainer(
     net: Model, settings: Training
 ) -> tuple[optax.GradientTransformation, Callable]:
@@ -108,19 +92,24 @@ def _trainer(
     chain = optimizer(settings)
     smoothed = losses.Madry(settings.label_smoothing)
     objective = (settings.objective or smoothed)(net)
+
+    def augment(key, x, *, pad, flip, **_):
+        return data.augment(
+            key,
+            x,
+            pad=pad,
+            flip=flip,
+            jitter=settings.jitter,
+            rotation=settings.rotation,
+            crop=settings.crop,
+        )
+
     step = train.make_step(
         net,
         chain,
         attack=attack(settings.attack, objective.climb) if settings.attack else None,
         objective=objective,
-        augment=functools.partial(
-            data.augment,
-            pad=settings.pad,
-            flip=settings.flip,
-            jitter=settings.jitter,
-            rotation=settings.rotation,
-            crop=settings.crop,
-        ),
+        augment=augment,
     )
     return chain, train.make_update(step)
 
@@ -158,12 +147,14 @@ def _stateless(change: Callable) -> optax.GradientTransformationExtraArgs:
 
 @cached
 def schedule(settings: Training, steps: int) -> dict[str, np.ndarray]:
-    """What each of so many updates is given: [steps] float32 by name."""
+    """What each of so many updates is given: [steps] numbers by name."""
     # Compiled, because it rounds as it did inside of the updates.
     rate = jax.jit(learning_rate(settings, steps))(jnp.arange(steps, dtype=jnp.float32))
     return {
         "rate": np.full(steps, rate, np.float32),  # A constant is one number.
         "weight_decay": np.full(steps, settings.weight_decay, np.float32),
+        "pad": np.full(steps, settings.pad, np.int32),
+        "flip": np.full(steps, settings.flip, np.bool_),
     }
 
 
@@ -186,15 +177,21 @@ def learning_rate(settings: Training, steps: int) -> optax.Schedule:
 
 
 @cached
+def logits(net: Model) -> Callable:
+    """A network's logits: one program for accuracies, answers and evidence."""
+    return evaluate.make_logits(net.apply)
+
+
+@cached
 def correct(net: Model) -> evaluate.Correct:
     """Which examples a network gets right, compiled."""
-    return evaluate.make_correct(net.apply)
+    return evaluate.make_correct(net.apply, logits=logits(net))
 
 
 @cached
 def predict(net: Model) -> Callable:
     """The classes that a network predicts, compiled."""
-    return evaluate.make_predict(net.apply)
+    return evaluate.make_predict(net.apply, logits=logits(net))
 
 
 @cached
@@ -204,32 +201,6 @@ def holdout_correct(net: Model, settings: Training) -> evaluate.Correct:
         return correct(net)
     pgd = attack(settings.attack, losses.cross_entropy(net.apply))
     return evaluate.make_correct(net.apply, lambda epsilon: pgd)
-
-
-def checks(net: Model, settings: Evaluation) -> evaluate.Checks:
-    """The attack that evaluates, and what tells whether it can be believed."""
-    return _checks(net, settings.at())  # One program for all radii.
-
-
-@cached
-def _checks(net: Model, settings: Evaluation) -> evaluate.Checks:
-    threat = THREATS[settings.norm]
-
-    def blind(epsilon):
-        return attacks.square(
-            losses.margin(net.apply), threat(epsilon), queries=settings.queries
-        )
-
-    return evaluate.make_checks(
-        net.apply,
-        getattr(losses, settings.loss)(net.apply),
-        threat,
-        attack_at(settings, net.apply),
-        crossings=settings.crossings,
-        steps=settings.steps,
-        other=blind if settings.queries else None,
-        attack_on=functools.partial(attack_at, settings),
-    )
 
 
 @cached

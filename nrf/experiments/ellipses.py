@@ -14,7 +14,7 @@ import numpy as np
 
 from nrf import evaluate
 from nrf.config import Ellipses, Evaluation
-from nrf.experiments import build
+from nrf.experiments import build, climbs
 from nrf.experiments.networks import check_training, fit, trained
 from nrf.runs import Env, Steps
 from nrf.runs.steps import given
@@ -97,7 +97,7 @@ def _test(
         for correct in (
             build.correct(model),
             evaluate.make_correct(
-                model.apply, build.attack_at(evaluation, model.apply)
+                model.apply, climbs.attack_at(evaluation, model.apply)
             ),
         )
     )

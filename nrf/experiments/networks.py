@@ -11,7 +11,7 @@ from nrf import devices, evaluate, train
 from nrf.config import Evaluation, Training
 from nrf.config.parts import evenly_spaced
 from nrf.evaluate import Evidence, statistics
-from nrf.experiments import build
+from nrf.experiments import build, climbs
 from nrf.experiments.averages import averaged
 from nrf.experiments.folds import keeping
 from nrf.rows import part
@@ -258,7 +258,7 @@ def _clean(key: Key, network: Network, on: Dataset, *, count: int, env: Env) -> 
 
 
 def _attacked_cost(network, on, *, evaluation, epsilon, count, thorough) -> Cost:
-    passes = build.checks(network.model, evaluation).passes(thorough)
+    passes = climbs.checks(network.model, evaluation).passes(thorough)
     # Twice the steps where it is thorough, beside the attack and a larger radius; and
     # of every image four gradients and some ten times the logits.
     steps = evaluation.steps * evaluation.restarts * (4 if thorough else 1)
@@ -279,7 +279,7 @@ def _attacked(
 ) -> Row:
     evidence, withstood = evaluate.gather(
         key,
-        build.checks(network.model, evaluation),
+        climbs.checks(network.model, evaluation),
         network.params,
         first(on, count),
         epsilon=epsilon,

@@ -22,7 +22,7 @@ import numpy as np
 from nrf import attacks, losses, synthesize
 from nrf.config import PGD
 from nrf.config.parts import require, require_counts, require_positive
-from nrf.experiments import build
+from nrf.experiments import build, climbs
 from nrf.rows import Lazy, cast, held, rows_at_once
 from nrf.runs import Constructed, Cost, Env, costs
 from nrf.runs.provenance import describe
@@ -165,15 +165,8 @@ class Mislabel:
             )
         else:
             targets = synthesize.next_class(labels, dataset.num_classes)
-        perturb = _mislabeller(source.model, self.attack, self.identity_relu)
+        perturb = climbs.mislabeller(source.model, self.attack, self.identity_relu)
         return pushed(key, perturb, source.params, dataset, targets, self.attack, env)
-
-
-@build.cached
-def _mislabeller(net: Model, settings: PGD, identity: bool) -> Callable:
-    apply = build.identity_relu(net) if identity else net.apply
-    loss = losses.negate(losses.cross_entropy(apply))
-    return synthesize.make_mislabel(apply, build.attack(settings, loss))
 
 
 def attacked(dataset: Dataset, attack: PGD) -> Cost:

@@ -7,7 +7,7 @@ architecture trained on D and on D_det.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nrf import data as data_sets
-from nrf import devices, evaluate, losses, synthesize, train
+from nrf import devices, evaluate, synthesize, train
 from nrf.config import PGD, Transfer
-from nrf.experiments import build, lists
+from nrf.experiments import build, climbs, lists
 from nrf.experiments.controls import confusion
 from nrf.experiments.networks import (
     Row,
@@ -39,7 +39,7 @@ from nrf.runs import Cost, Env, Made, Progress, Steps, costs, store
 from nrf.runs.progress import combine
 from nrf.runs.provenance import header
 from nrf.runs.steps import given, key_for
-from nrf.types import Dataset, Key, Model, Network
+from nrf.types import Dataset, Key, Network
 
 
 @at_precision
@@ -208,7 +208,9 @@ def _attack(
 ) -> dict[str, np.ndarray]:
     """The test images, attacked to fool the source in both ways."""
     keys = jax.random.split(key)
-    away, towards = _attackers(source.model, attack)
+    away, towards = (
+        climbs.mislabeller(source.model, attack, sign=sign) for sign in (1, -1)
+    )
     ways = {"untargeted": (away, test.labels), "targeted": (towards, targets(test))}
     return {
         name: np.asarray(
@@ -227,16 +229,6 @@ def _attack(
         )
         for key, (name, (push, labels)) in zip(keys, ways.items(), strict=True)
     }
-
-
-@build.cached
-def _attackers(net: Model, settings: PGD) -> tuple[Callable, Callable]:
-    loss = losses.cross_entropy(net.apply)
-    away, towards = (
-        synthesize.make_mislabel(net.apply, build.attack(settings, climbed))
-        for climbed in (loss, losses.negate(loss))
-    )
-    return away, towards
 
 
 def targets(test: Dataset) -> np.ndarray:

@@ -25,6 +25,7 @@ from nrf.losses.per_example import (
     judged,
     margin,
     negate,
+    signed,
     targeted_dlr,
     targeted_margin,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "labels",
     "margin",
     "negate",
+    "signed",
     "targeted_dlr",
     "targeted_margin",
 ]

@@ -176,16 +176,23 @@ def disentangled(loss: Loss) -> Loss:
 
 def negate(loss: Loss) -> Loss:
     """The same loss, to be descended by an attack: towards y instead of away."""
+    return signed(loss, -1)
+
+
+def signed(loss: Loss, sign: int | jax.Array) -> Loss:
+    """The loss times 1 or -1, which may be traced: one program for both ways."""
     if isinstance(loss, OfLogits):
         value, success = loss.value, loss.success
         return OfLogits(
-            loss.apply, lambda z, y: -value(z, y), lambda z, y: -success(z, y)
+            loss.apply,
+            lambda z, y: sign * value(z, y),
+            lambda z, y: sign * success(z, y),
         )
 
-    def negated(params: Params, x: Images, y) -> jax.Array:
-        return -loss(params, x, y)
+    def with_sign(params: Params, x: Images, y) -> jax.Array:
+        return sign * loss(params, x, y)
 
-    return negated
+    return with_sign
 
 
 def _check_features(features, y):

@@ -22,7 +22,6 @@ def checks() -> evaluate.Checks:
         apply,
         chosen(apply, "told"),
         attacks.l2,
-        attack_at(apply, STEPS),
         more_steps=attack_at(apply, 4 * STEPS),
         other=lambda epsilon: attacks.square(
             losses.margin(apply), attacks.l2(epsilon), queries=QUERIES
