@@ -1,5 +1,7 @@
 """The order of training examples, and their augmentation."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,8 +64,12 @@ def augment(
         key, key_crop = jax.random.split(key)
         x = random_resized_crop(key_crop, x, crop)
     key_shift, key_flip, key_jitter, key_rotation = jax.random.split(key, 4)
-    if not known or pad or flip:
+    if known and (pad or flip):
         x = _crop(key_shift, key_flip, x, pad, flip)
+    elif not known:
+        # A branch, because on CPUs even a crop that changes nothing takes time.
+        moved = partial(_crop, key_shift, key_flip)
+        x = jax.lax.cond((pad > 0) | flip, moved, lambda x, *_: x, x, pad, flip)
     if jitter:
         x = jitter_colours(key_jitter, x, jitter)
     return rotate(key_rotation, x, rotation) if rotation else x
