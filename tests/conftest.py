@@ -29,7 +29,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_debug_nans", True)
 devices.cache_programs()
-gc.set_threshold(20_000, 50, 100)
+gc.set_threshold(20_000, 10, 10)
 
 
 def pytest_collection_finish():
@@ -45,3 +45,4 @@ def memory():
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     if pages * os.sysconf("SC_PAGE_SIZE") > 2**31:
         jax.clear_caches()
+        gc.collect()  # Else they are not dropped yet, and the next file clears again.

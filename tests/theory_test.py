@@ -1,5 +1,7 @@
 """The Gaussian theory: against closed forms, SciPy, Monte Carlo and brute force."""
 
+from unittest import mock
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -31,18 +33,28 @@ def random_problem(seed, d):
     return theory.Gaussian(jnp.asarray(generator.normal(size=d)), cov), variances
 
 
+# Each as one program, instead of one for each of its operations; that both are the same
+# is tested in theory_ways_test.py.
+COMPILED = {
+    name: jax.jit(getattr(theory, name))
+    for name in "nll worst_perturbation robust_nll robust_mle multiplier".split()
+}
+
+
 class TheoryTest(chex.TestCase):
     """In double precision."""
 
     def setUp(self):
         super().setUp()
         self.enter_context(jax.enable_x64(True))
+        self.enter_context(mock.patch.multiple(theory, **COMPILED))
 
     def assert_slope(self, f, at, direction, step=1e-5, rtol=1e-5):
         """The derivative of f at `at` along `direction` is that of finite differences.
 
         Forwards and backwards.
         """
+        f = jax.jit(f)
         ahead, behind = (
             f(*(a + s * step * d for a, d in zip(at, direction, strict=True)))
             for s in (1, -1)

@@ -59,13 +59,13 @@ def gain(variances, w, epsilon):
     least, gap = variances[0], variances / variances[0] - 1
 
     def dual(log):
-        u = np.exp(log)
+        u = np.exp(log)[..., None]
         below = u * (1 + gap) + gap
-        part = np.divide(w**2, below, out=np.zeros_like(w), where=np.abs(w) > 0)
-        return (1 + u) / least * (epsilon**2 + np.sum(part)) / 2
+        part = np.divide(w**2, below, out=np.zeros_like(below), where=np.abs(w) > 0)
+        return (1 + u[..., 0]) / least * (epsilon**2 + np.sum(part, -1)) / 2
 
     grid = np.linspace(-80, 30, 400)
-    best = grid[np.argmin([dual(log) for log in grid])]
+    best = grid[np.argmin(dual(grid))]
     found = scipy.optimize.minimize_scalar(
         dual, bounds=(best - 1, best + 1), method="bounded", options={"xatol": 1e-12}
     )
