@@ -12,6 +12,7 @@ from absl.testing import parameterized
 
 from nrf import data, devices
 from nrf.data.feed import Feed, as_float
+from nrf.rows import Cast
 from nrf.types import Dataset
 
 BITS = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3)).astype(np.uint8)
@@ -49,7 +50,9 @@ class FeedTest(parameterized.TestCase):
     def test_batches_are_those_of_the_order(self):
         """Of arrays and of files; on the devices, and a few at a time."""
         floats = BITS / np.float32(255)
-        for images in (floats, data.Pixels(BITS), self.stored):
+        half = Cast(Cast(data.Pixels(BITS), np.float16), np.float32)
+        for images in (floats, data.Pixels(BITS), self.stored, half):
+            floats = np.asarray(images)
             for resident in (0, 2**31):
                 for updates, first in ((None, 0), (None, 3), (2, 0), (3, 1), (9, 0)):
                     feed = self.feed(images, resident, updates)
@@ -69,6 +72,22 @@ class FeedTest(parameterized.TestCase):
         self.assertEqual((held.dtype, held.shape), (np.uint8, BITS.shape))
         self.assertTrue(held.is_fully_replicated)
         self.assertIsNone(self.feed(self.stored, BITS.nbytes - 1).resident)
+
+    def test_sets_that_are_stored_as_float16_are_so_on_the_devices(self):
+        half = (BITS / np.float32(255)).astype(np.float16)
+        half[:, 0, 0] = (
+            6e-8,
+            1e-5,
+            0,
+        )  # Subnormal numbers, which devices may take for 0.
+        for images, dtype in ((Cast(half, np.float32), np.float32), (half, half.dtype)):
+            feed = self.feed(images, half.nbytes)
+            self.assertEqual(feed.resident.dtype, np.float16)
+            x = next(feed.chunks(ORDER)).x[0]
+            self.assertEqual(x.dtype, dtype)
+            np.testing.assert_array_equal(x, half[ORDER[0]].astype(dtype))
+        wide = Cast(half, np.float32), np.float16  # There and back: in no more bytes.
+        self.assertEqual(self.feed(Cast(*wide), half.nbytes).resident.dtype, np.float16)
 
     def test_chunks_are_of_a_size_that_devices_have(self):
         batch = 4 * BITS[:8].size

@@ -8,8 +8,8 @@
 The batches of one call of the devices are a chunk: on CPUs one, elsewhere 50, so that
 no small update waits for the host. A set that fits lies on every device, where a chunk
 is taken from it. Of a larger one a thread reads a few chunks ahead, each process the
-rows of its own devices. Images of 8 bits stay so until they are in a chunk. Parameters
-are the same, bit for bit, either way.
+rows of its own devices. Images of 8 bits, and those that are stored as float16, stay so
+until they are in a chunk. Parameters are the same, bit for bit, either way.
 """
 
 import collections
@@ -25,7 +25,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nrf import devices
-from nrf.rows import Pixels
+from nrf.rows import Cast, Pixels
 from nrf.types import Dataset, Images
 
 RESIDENT = 2**31  # Bytes of a set that the devices hold, if nothing else is said.
@@ -49,12 +49,16 @@ def as_float(x: jax.Array) -> Images:
 
 
 # A program of its own, so that the one of updates is the same for all sets.
-@functools.partial(jax.jit, static_argnums=2)
-def _rows(images: jax.Array, index: jax.Array, where: NamedSharding) -> Images:
-    return jax.lax.with_sharding_constraint(as_float(images[index]), where)
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _rows(
+    images: jax.Array, index: jax.Array, where: NamedSharding, dtype: Any
+) -> Images:
+    return jax.lax.with_sharding_constraint(_float(images[index], dtype), where)
 
 
-_float = jax.jit(as_float)
+@functools.partial(jax.jit, static_argnums=1)
+def _float(x: jax.Array, dtype: Any) -> Images:
+    return as_float(x).astype(dtype)
 
 
 class Chunk(NamedTuple):
@@ -85,8 +89,10 @@ class Feed:
         updates: int | None = None,
     ):
         images, labels = dataset.images, np.asarray(dataset.labels)
-        # As they are kept: they are divided by 255 when they are taken.
-        self.images = images.base if isinstance(images, Pixels) else images
+        # As they are kept: they are divided by 255, or widened, when they are taken.
+        kept = images.base if isinstance(images, Pixels | Cast) else images
+        self.images = kept if kept.dtype.itemsize < images.dtype.itemsize else images
+        self.dtype = jax.dtypes.canonicalize_dtype(images.dtype)
         self.labels, self.mesh = labels, mesh
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         self.updates = updates or (1 if on_cpu else UPDATES)
@@ -118,7 +124,7 @@ class Feed:
         """The images of chunks of indices [n, B], from the devices."""
         for index in chunks:
             index = devices.split(self.mesh, index, axis=1)
-            yield _rows(self.resident, index, self.where)
+            yield _rows(self.resident, index, self.where, self.dtype)
 
     def _streamed(self, chunks: Iterable[np.ndarray]) -> Iterator[Any]:
         """The same, read ahead by a thread."""
@@ -139,4 +145,5 @@ class Feed:
             return np.asarray(self.images[index[part[:2]]])
 
         shape = *index.shape, *self.images.shape[1:]
-        return _float(jax.make_array_from_callback(shape, self.where, rows))
+        x = jax.make_array_from_callback(shape, self.where, rows)
+        return _float(x, self.dtype)
