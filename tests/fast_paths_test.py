@@ -5,6 +5,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl.testing import parameterized
 
 from nrf import attacks, losses, train
@@ -13,6 +14,7 @@ from nrf.experiments import build
 from nrf.models import VGG16, InceptionV3, Small, linen
 from nrf.models.densenet import DenseNet
 from nrf.models.resnet import ResNet
+from nrf.models.small import halve
 
 IMAGES = 16
 PIXELS = (0.5,), (0.25,)
@@ -33,8 +35,10 @@ def pgd(loss, threat):
     return attacks.pgd(loss, threat, steps=2, step_size=0.1)
 
 
-def task(net, kind):
+@functools.cache
+def task(name, kind):
     """PGD, matching or a step of adversarial training, compiled for shapes alone."""
+    net, _ = NETWORKS[name]
     x = jax.ShapeDtypeStruct((IMAGES, 32, 32, 3), jnp.float32)
     y = jax.ShapeDtypeStruct((IMAGES,), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -63,6 +67,12 @@ def slow(text):
     return convolutions, re.findall(images, others)
 
 
+def mean_of_squares(x):
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2]
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
 class SpeedTest(parameterized.TestCase):
     """What fails here is slow, not wrong: benchmarks/attack_speed.py tells how slow."""
 
@@ -73,8 +83,8 @@ class SpeedTest(parameterized.TestCase):
         ("ResNet-18", "training"),
     )
     def test_convolutions_are_fast_and_images_are_not_copied(self, name, kind):
-        net, known = NETWORKS[name]
-        convolutions, copies = slow(task(net, kind))
+        convolutions, copies = slow(task(name, kind))
+        _, known = NETWORKS[name]
         # In a step of training once to attack, and once to update.
         known *= 2 if kind == "training" else 1
         for found, allowed, what in (
@@ -83,3 +93,28 @@ class SpeedTest(parameterized.TestCase):
         ):
             message = "\n".join([f"{name}, {kind}: {len(found)} {what}:", *found])
             self.assertLessEqual(len(found), allowed, message)
+
+    @parameterized.parameters("PGD", "matching")
+    def test_images_are_halved_without_images_of_zeros(self, kind):
+        zeros = rf"wrapped_broadcast\S* = f32\[{IMAGES},\d+,\d+,\d+\].*"
+        found = re.findall(zeros, task("Small", kind))
+        self.assertLessEqual(len(found), 1, [*found, "one is for the last mean"])
+
+    @parameterized.parameters("float32", "bfloat16")
+    def test_halves_are_means(self, dtype):
+        x, dx, g = (
+            jax.random.normal(jax.random.key(i), shape, dtype)
+            for i, shape in enumerate(((2, 5, 8, 3), (2, 5, 8, 3), (2, 2, 4, 3)))
+        )
+
+        def every(f):
+            y, pull = jax.vjp(f, x)
+            return y, pull(g), jax.jvp(f, (x,), (dx,))
+
+        actual = jax.tree.leaves(jax.jit(lambda: every(halve))())
+        expected = jax.tree.leaves(every(mean_of_squares))
+        for a, b in zip(actual, expected, strict=True):
+            self.assertEqual(a.dtype, b.dtype)
+            np.testing.assert_allclose(
+                *(np.asarray(v, np.float32) for v in (a, b)), rtol=1e-6, atol=1e-6
+            )
