@@ -35,10 +35,8 @@ def pgd(loss, threat):
     return attacks.pgd(loss, threat, steps=2, step_size=0.1)
 
 
-@functools.cache
-def task(name, kind):
+def task(net, kind):
     """PGD, matching or a step of adversarial training, compiled for shapes alone."""
-    net, _ = NETWORKS[name]
     x = jax.ShapeDtypeStruct((IMAGES, 32, 32, 3), jnp.float32)
     y = jax.ShapeDtypeStruct((IMAGES,), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -83,8 +81,8 @@ class SpeedTest(parameterized.TestCase):
         ("ResNet-18", "training"),
     )
     def test_convolutions_are_fast_and_images_are_not_copied(self, name, kind):
-        convolutions, copies = slow(task(name, kind))
-        _, known = NETWORKS[name]
+        net, known = NETWORKS[name]
+        convolutions, copies = slow(task(net, kind))
         # In a step of training once to attack, and once to update.
         known *= 2 if kind == "training" else 1
         for found, allowed, what in (
@@ -94,14 +92,8 @@ class SpeedTest(parameterized.TestCase):
             message = "\n".join([f"{name}, {kind}: {len(found)} {what}:", *found])
             self.assertLessEqual(len(found), allowed, message)
 
-    @parameterized.parameters("PGD", "matching")
-    def test_images_are_halved_without_images_of_zeros(self, kind):
-        zeros = rf"wrapped_broadcast\S* = f32\[{IMAGES},\d+,\d+,\d+\].*"
-        found = re.findall(zeros, task("Small", kind))
-        self.assertLessEqual(len(found), 1, [*found, "one is for the last mean"])
-
     @parameterized.parameters("float32", "bfloat16")
-    def test_halves_are_means(self, dtype):
+    def test_halves_are_means_without_a_reduction(self, dtype):
         x, dx, g = (
             jax.random.normal(jax.random.key(i), shape, dtype)
             for i, shape in enumerate(((2, 5, 8, 3), (2, 5, 8, 3), (2, 2, 4, 3)))
@@ -118,3 +110,5 @@ class SpeedTest(parameterized.TestCase):
             np.testing.assert_allclose(
                 *(np.asarray(v, np.float32) for v in (a, b)), rtol=1e-6, atol=1e-6
             )
+        # XLA's CPU backend would not fuse one with what made x.
+        self.assertNotIn("reduce", str(jax.make_jaxpr(halve)(x)))

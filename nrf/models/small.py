@@ -46,7 +46,7 @@ def halve(x):
     """[B, H, W, C] to [B, H // 2, W // 2, C], by the means of squares of four."""
     # Not by `mean`: XLA's CPU backend does not fuse a reduction with what made x, and
     # writes an image of zeros for the ReLU before it.
-    wide = _squares(x).astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = _squares(x).astype(jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
     rows = wide[:, :, 0] + wide[:, :, 1]
     return ((rows[:, :, :, 0] + rows[:, :, :, 1]) / 4).astype(x.dtype)
 
