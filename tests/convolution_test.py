@@ -82,11 +82,10 @@ class Stand:
     bytes = 0
 
     def __init__(self, text):
-        self.kind, *given = text.decode().split()
-        _, b, i, o, h, w, kh, kw, *self.strides, top, bottom, left, right = map(
-            int, given
-        )
-        sh, sw = self.strides
+        self.kind, *_ = text.decode().split()
+        given = map(int, text.decode().removeprefix("order ").split()[1:15])
+        _, b, i, o, h, w, kh, kw, sh, sw, top, bottom, left, right = given
+        self.strides, self.ordered = (sh, sw), kh * kw * i * o
         self.pads = (0, 0), (top, bottom), (left, right), (0, 0)
         self.inner = slice(top, top + h), slice(left, left + w)
         y = (h + top + bottom - kh) // sh + 1, (w + left + right - kw) // sw + 1
@@ -94,6 +93,10 @@ class Stand:
 
     def run(self, addresses, workspace):
         x, k, y = self.x, self.kernel, self.y
+        if self.kind == "order":
+            kernel, out = arrays(addresses, k, k)
+            out[...] = kernel
+            return
         orders = {"forward": (x, k, y), "to_x": (y, k, x), "to_kernel": (x, y, k)}
         a, b, out = arrays(addresses, *orders[self.kind])
         out[...] = 0
@@ -145,9 +148,9 @@ class OneDNNTest(chex.TestCase):
 
         x = {ci: draw(5, 9, 12, ci) for *_, ci, _ in CASES}
         ours = jax.jit(lambda x: dict(every(conv, x))).lower(x)
-        # A third each for y, x and the kernel.
+        # For y, x and the kernel, and for the kernel's order before the first two.
         self.assertEqual(
-            ours.as_text().count(f"@{onednn_library.TARGET}("), 3 * len(CASES)
+            ours.as_text().count(f"@{onednn_library.TARGET}("), 5 * len(CASES)
         )
         expected = jax.jit(lambda x: dict(every(lax.conv_general_dilated, x)))(x)
         for name, actual in ours.compile()(x).items():
@@ -222,6 +225,26 @@ class OneDNNTest(chex.TestCase):
         self.assertEqual(dx.sharding, x.sharding)
         self.assertTrue(dk.is_fully_replicated)
         assert_close(actual, expected)
+
+    def test_a_loop_orders_the_kernel_once(self):
+        x, kernel = draw(2, 6, 5, 3), draw(3, 3, 3, 4, seed=1)
+
+        def climb(convolve, x, kernel):
+            def loss(x):
+                y = convolve(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
+                return jnp.sum(jnp.tanh(y))
+
+            return lax.fori_loop(0, 3, lambda _, x: x + jax.grad(loss)(x), x)
+
+        program = jax.jit(functools.partial(climb, conv)).lower(x, kernel).compile()
+        parts = program.as_text().split("\n\n")
+        calls = {
+            kind: [part.startswith("ENTRY") for part in parts if f'"{kind} ' in part]
+            for kind in ("order", "forward", "to_x")
+        }
+        self.assertEqual(calls, {"order": [True], "forward": [False], "to_x": [False]})
+        expected = climb(lax.conv_general_dilated, x, kernel)
+        assert_close([program(x, kernel)], [expected], 1e-4)
 
     def test_from_several_threads(self):
         x, kernel = draw(8, 12, 12, 8), draw(3, 3, 8, 16, seed=1)
@@ -315,6 +338,15 @@ class CacheTest(chex.TestCase):
 
 
 class DoorTest(chex.TestCase):
+    def test_refuses_a_kernel_in_another_order(self):
+        if not installed():
+            self.skipTest("oneDNN is not installed")
+        text = "forward 1 2 4 6 9 9 3 3 1 1 1 1 1 1"
+        size = onednn_library.ordered(text)
+        onednn_library._Convolution(f"order {text} {size}".encode())
+        with self.assertRaisesRegex(RuntimeError, "compiled for another processor"):
+            onednn_library._Convolution(f"{text} {size + 16}".encode())
+
     def answer(self, wanted, package=onednn_library.PACKAGE):
         with (
             mock.patch.dict(os.environ, {"NRF_ONEDNN": wanted}),

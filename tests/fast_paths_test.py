@@ -5,6 +5,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl.testing import parameterized
 
 from nrf import attacks, losses, train
@@ -13,6 +14,7 @@ from nrf.experiments import build
 from nrf.models import VGG16, InceptionV3, Small, linen
 from nrf.models.densenet import DenseNet
 from nrf.models.resnet import ResNet
+from nrf.models.small import halve
 
 IMAGES = 16
 PIXELS = (0.5,), (0.25,)
@@ -63,6 +65,12 @@ def slow(text):
     return convolutions, re.findall(images, others)
 
 
+def mean_of_squares(x):
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2]
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
 class SpeedTest(parameterized.TestCase):
     """What fails here is slow, not wrong: benchmarks/attack_speed.py tells how slow."""
 
@@ -83,3 +91,24 @@ class SpeedTest(parameterized.TestCase):
         ):
             message = "\n".join([f"{name}, {kind}: {len(found)} {what}:", *found])
             self.assertLessEqual(len(found), allowed, message)
+
+    @parameterized.parameters("float32", "bfloat16")
+    def test_halves_are_means_without_a_reduction(self, dtype):
+        x, dx, g = (
+            jax.random.normal(jax.random.key(i), shape, dtype)
+            for i, shape in enumerate(((2, 5, 8, 3), (2, 5, 8, 3), (2, 2, 4, 3)))
+        )
+
+        def every(f):
+            y, pull = jax.vjp(f, x)
+            return y, pull(g), jax.jvp(f, (x,), (dx,))
+
+        actual = jax.tree.leaves(jax.jit(lambda: every(halve))())
+        expected = jax.tree.leaves(every(mean_of_squares))
+        for a, b in zip(actual, expected, strict=True):
+            self.assertEqual(a.dtype, b.dtype)
+            np.testing.assert_allclose(
+                *(np.asarray(v, np.float32) for v in (a, b)), rtol=1e-6, atol=1e-6
+            )
+        # XLA's CPU backend would not fuse one with what made x.
+        self.assertNotIn("reduce", str(jax.make_jaxpr(halve)(x)))

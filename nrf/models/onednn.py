@@ -127,7 +127,7 @@ def _operation(kind, geometry):
 
 
 def _call(kind, geometry, a, b, devices=1):
-    """The call of the library, on one of so many devices that share the cores."""
+    """The calls of the library, on one of so many devices that share the cores."""
     channels = {
         "forward": (a.shape[-1], b.shape[-1]),
         "to_x": (b.shape[2], b.shape[3]),
@@ -139,6 +139,11 @@ def _call(kind, geometry, a, b, devices=1):
         "to_kernel": (*geometry.window, *channels),
     }[kind]
     text = onednn_library.describe(kind, devices, len(a), channels, geometry)
+    if kind != "to_kernel":
+        size = onednn_library.ordered(text)
+        text = f"{text} {size}"
+        order = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((size,), jnp.float32))
+        b = order(b, call=f"order {text}")
     result = jax.ShapeDtypeStruct(shape, jnp.float32)
     return jax.ffi.ffi_call(TARGET, result)(a, b, call=text)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from nrf.models import foreign
 
-TARGET = "nrf_onednn"
+TARGET = "nrf_onednn_2"  # Another one whenever its calls mean something else.
 PACKAGE = "onednn-cpu-gomp"
 
 _CPU, _IN_ORDER = 1, 1
@@ -75,6 +75,13 @@ def describe(kind: str, devices: int, batch: int, channels: Any, geometry: Any) 
     """What `TARGET` is told by its attribute "call": of which a primitive is made."""
     flat = jax.tree.leaves((devices, batch, channels, tuple(geometry)))
     return " ".join(map(str, (kind, *flat)))
+
+
+def ordered(text: str) -> int:
+    """How many numbers the kernel of such a call has in the library's own order."""
+    said = text.encode()
+    with _borrowed(_convolutions[said], lambda: _Convolution(said)) as (convolution,):
+        return convolution.ordered
 
 
 class _Library:
@@ -141,14 +148,16 @@ def _numbers(*values: int) -> Any:
 class _Convolution:
     """A convolution of given shapes, or a gradient; for one thread at a time.
 
-    Images are as JAX has them, [B, H, W, C]. Kernels are not: they are brought from, or
-    the gradient to, [kh, kw, I, O], which costs little and is much faster together.
+    Images are as JAX has them, [B, H, W, C]. Kernels are not: with an order of the
+    library's own all is much faster. The gradient to a kernel is brought from it here;
+    a kernel is brought to it by a call before, "order" and the convolution's text,
+    which XLA makes once for all passes of a loop.
     """
 
     def __init__(self, text: bytes):
-        kind, *given = text.decode().split()
+        kind, *given = text.decode().removeprefix("order ").split()
         devices, b, i, o, *geometry = map(int, given)
-        h, w, kh, kw, sh, sw, top, bottom, left, right = geometry
+        h, w, kh, kw, sh, sw, top, bottom, left, right, *ordered = geometry
         p, q = (h + top + bottom - kh) // sh + 1, (w + left + right - kw) // sw + 1
         library = _library()
         self.count = max(1, library.cores // devices)
@@ -159,10 +168,9 @@ class _Convolution:
         library.do("primitive_attr_set_scratchpad_mode", options, _OURS)
         with library.threaded(self.count):
             shapes = x, _preferred(o, i, kh, kw), y
-            at = _numbers(sh, sw), _numbers(0, 0), _numbers(top, left)
-            description = _describe(
-                kind, shapes, (*at, _numbers(bottom, right)), options
-            )
+            pairs = (sh, sw), (0, 0), (top, left), (bottom, right)
+            at = [_numbers(*pair) for pair in pairs]
+            description = _describe(kind, shapes, at, options)
             chosen = "diff_weights" if kind == "to_kernel" else "weights"
             blocked = library.layout(description, chosen)
             ends = (blocked, plain) if kind == "to_kernel" else (plain, blocked)
@@ -171,48 +179,49 @@ class _Convolution:
                 "reorder_primitive_desc_create",
                 *(ends[0], engine, ends[1], engine, options),
             )
-            primitives = [
-                library.make("primitive_create", made)
-                for made in (description, reorder)
-            ]
-        scratch = [
-            library.layout(made, "scratchpad") for made in (description, reorder)
-        ]
+            both = description, reorder
+            primitives = [library.make("primitive_create", made) for made in both]
+        scratch = [library.layout(made, "scratchpad") for made in both]
+        size, *needed = library.bytes(blocked, *scratch)
+        self.ordered = size // 4
+        if ordered and ordered != [self.ordered]:
+            raise RuntimeError("the program was compiled for another processor.")
         memories = [
             library.make("memory_create", layout, engine, None)
             for layout in (x, plain, y, blocked, *scratch)
         ]
         self.stream = library.make("stream_create", engine, _IN_ORDER)
-        self._arrange(kind, memories, primitives)
+        self._arrange(text.decode().split()[0], memories, primitives)
         # Behind each other in the workspace; scratchpads share what is left.
-        ends_at, *needed = library.bytes(blocked, *scratch)
-        self.inner = list(zip(memories[3:], (0, ends_at, ends_at), strict=True))
-        self.bytes = ends_at + max(needed)
+        self.inner = list(zip(memories[3:], (0, size, size), strict=True))
+        self.bytes = size + max(needed)
 
     def _arrange(self, kind: str, memories: list, primitives: list) -> None:
         """Sets the steps, and where arguments and the result are."""
-        x, kernel, y, blocked, scratch, scratch_too = memories
-        if kind == "forward":
-            places, self.outer = ("src", "weights", "dst"), (x, kernel, y)
-        elif kind == "to_x":
-            places, self.outer = ("diff_src", "weights", "diff_dst"), (y, kernel, x)
-        else:
-            places, self.outer = ("src", "diff_weights", "diff_dst"), (x, y, kernel)
-        names = (*places, "scratchpad")
-        convolve = _step(primitives[0], names, (x, blocked, y, scratch))
-        ends = (blocked, kernel) if kind == "to_kernel" else (kernel, blocked)
-        reorder = _step(
-            primitives[1], ("src", "dst", "scratchpad"), (*ends, scratch_too)
-        )
-        steps = (reorder, convolve)
-        self.steps = steps[::-1] if kind == "to_kernel" else steps
+        x, kernel, y, blocked, *scratch = memories
+        ours, ends = (x, blocked, y), ("src", "dst")
+        self.outer, *steps = {
+            "order": ((kernel, blocked), (1, ends, (kernel, blocked))),
+            "forward": (ours, (0, ("src", "weights", "dst"), ours)),
+            "to_x": (ours[::-1], (0, ("diff_src", "weights", "diff_dst"), ours)),
+            "to_kernel": (
+                (x, y, kernel),
+                (0, ("src", "diff_weights", "diff_dst"), ours),
+                (1, ends, (blocked, kernel)),
+            ),
+        }[kind]
+        self.steps = [
+            _step(primitives[n], (*names, "scratchpad"), (*arrays, scratch[n]))
+            for n, names, arrays in steps
+        ]
 
     def run(self, data: tuple[int, ...], workspace: int) -> None:
-        """Of two arguments and the result, at these addresses."""
+        """Of arguments and the result, at these addresses."""
         library = _library()
         workspace += -workspace % _LINE
         places = [(memory, workspace + offset) for memory, offset in self.inner]
-        for memory, address in (*zip(self.outer, data, strict=True), *places):
+        # The others last: a kernel in the library's order may be one of them.
+        for memory, address in (*places, *zip(self.outer, data, strict=True)):
             library.do("memory_set_data_handle", memory, foreign.Word(address))
         with library.threaded(self.count):
             for primitive, count, arguments in self.steps:
