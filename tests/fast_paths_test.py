@@ -2,6 +2,8 @@
 
 import functools
 import re
+from types import SimpleNamespace
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,9 @@ from absl.testing import parameterized
 from nrf import attacks, losses, train
 from nrf.config import Training
 from nrf.experiments import build
-from nrf.models import VGG16, InceptionV3, Small, linen
+from nrf.models import VGG16, InceptionV3, Small, linen, small
 from nrf.models.densenet import DenseNet
 from nrf.models.resnet import ResNet
-from nrf.models.small import halve
 
 IMAGES = 16
 PIXELS = (0.5,), (0.25,)
@@ -93,7 +94,7 @@ class SpeedTest(parameterized.TestCase):
             self.assertLessEqual(len(found), allowed, message)
 
     @parameterized.parameters("float32", "bfloat16")
-    def test_halves_are_means_without_a_reduction(self, dtype):
+    def test_beside_onednn_halves_are_means_without_a_reduction(self, dtype):
         x, dx, g = (
             jax.random.normal(jax.random.key(i), shape, dtype)
             for i, shape in enumerate(((2, 5, 8, 3), (2, 5, 8, 3), (2, 2, 4, 3)))
@@ -103,7 +104,9 @@ class SpeedTest(parameterized.TestCase):
             y, pull = jax.vjp(f, x)
             return y, pull(g), jax.jvp(f, (x,), (dx,))
 
-        actual = jax.tree.leaves(jax.jit(lambda: every(halve))())
+        with mock.patch.object(small, "onednn", SimpleNamespace(in_use=lambda: True)):
+            actual = jax.tree.leaves(jax.jit(lambda: every(small.halve))())
+            program = str(jax.make_jaxpr(lambda x: small.halve(x))(x))
         expected = jax.tree.leaves(every(mean_of_squares))
         for a, b in zip(actual, expected, strict=True):
             self.assertEqual(a.dtype, b.dtype)
@@ -111,4 +114,9 @@ class SpeedTest(parameterized.TestCase):
                 *(np.asarray(v, np.float32) for v in (a, b)), rtol=1e-6, atol=1e-6
             )
         # XLA's CPU backend would not fuse one with what made x.
-        self.assertNotIn("reduce", str(jax.make_jaxpr(halve)(x)))
+        self.assertNotIn("reduce", program)
+        without, mean = (
+            str(jax.make_jaxpr(lambda x, f=f: f(x))(x))
+            for f in (small.halve, mean_of_squares)
+        )
+        self.assertEqual(without, mean)

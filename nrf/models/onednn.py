@@ -59,13 +59,17 @@ def is_paused() -> bool:
     return _paused.get()
 
 
+def in_use() -> bool:
+    """Whether what is traced now has these convolutions, as far as `takes` says."""
+    return not is_paused() and onednn_library.in_use()
+
+
 def takes(x, kernel, strides, pads):
     """Whether these functions are for such arrays, and switched on."""
     geometry = Geometry(x.shape[1:3], kernel.shape[:2], strides, pads)
     sizes = (*x.shape, *kernel.shape, *geometry.result())
     return (
-        not is_paused()
-        and onednn_library.in_use()
+        in_use()
         and x.dtype == kernel.dtype == jnp.float32
         and min(sizes) > 0
         and min(map(min, pads)) >= 0

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from nrf.models import onednn
 from nrf.models.model import Body
 
 
@@ -41,21 +42,23 @@ class Small(Body):
         return self.output(x.mean((1, 2)))
 
 
-@jax.custom_jvp
 def halve(x):
     """[B, H, W, C] to [B, H // 2, W // 2, C], by the means of squares of four."""
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2]
+    squares = x.reshape(b, h // 2, 2, w // 2, 2, c)
+    return _mean(squares) if onednn.in_use() else squares.mean((2, 4))
+
+
+@jax.custom_jvp
+def _mean(squares):
     # Not by `mean`: XLA's CPU backend does not fuse a reduction with what made x, and
-    # writes an image of zeros for the ReLU before it.
-    wide = _squares(x).astype(jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
-    rows = wide[:, :, 0] + wide[:, :, 1]
-    return ((rows[:, :, :, 0] + rows[:, :, :, 1]) / 4).astype(x.dtype)
+    # writes an image of zeros for the ReLU before it. Beside its own convolutions that
+    # is hardly felt, and numbers would change by rounding.
+    wide = jnp.float32 if squares.dtype.itemsize < 4 else squares.dtype
+    pairs = squares[:, :, 0].astype(wide) + squares[:, :, 1].astype(wide)
+    return ((pairs[:, :, :, 0] + pairs[:, :, :, 1]) / 4).astype(squares.dtype)
 
 
 # Of a mean the gradient is spread out, of a sum of slices it is put together.
-halve.defjvp(lambda x, dx: (halve(*x), _squares(*dx).mean((2, 4))))
-
-
-def _squares(x):
-    b, h, w, c = x.shape
-    x = x[:, : h // 2 * 2, : w // 2 * 2]
-    return x.reshape(b, h // 2, 2, w // 2, 2, c)
+_mean.defjvp(lambda x, dx: (_mean(*x), dx[0].mean((2, 4))))
