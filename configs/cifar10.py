@@ -1,6 +1,6 @@
 """The paper's main experiment with the paper's own settings (appendix C).
 
-    python scripts/run.py configs/cifar10.py --out runs/cifar10
+    nrf run cifar10 --out runs/cifar10
 
 ResNet-50, 1000 matching steps, on all devices that JAX sees. The paper does not say for
 how many epochs its networks were trained; its figure 10 shows 200 for D_rand and D_det,

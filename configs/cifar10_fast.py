@@ -1,6 +1,6 @@
 """The paper's CIFAR-10 figure on one GPU, in minutes instead of days.
 
-    python scripts/run.py configs/cifar10_fast.py --out runs/cifar10_fast
+    nrf run cifar10_fast --out runs/cifar10_fast
 
 ResNet-18 in bfloat16, short one-cycle trainings, and attacks of fewer and larger steps
 than the paper's; its radii are kept: training at epsilon 0.5, test at 0.25, with

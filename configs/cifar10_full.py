@@ -1,6 +1,6 @@
 """The paper's CIFAR-10 with everything beside its figure: other tables, and controls.
 
-    python scripts/run.py configs/cifar10_full.py --out runs/cifar10
+    nrf run cifar10_full --out runs/cifar10
 
 In the folder of configs/cifar10.py it goes on from there. The paper's settings where it
 or the responses to it say them: noise is matched in 10,000 steps (footnote 16), the

@@ -1,6 +1,6 @@
 """The paper's CIFAR-10 figure on one GPU, with a network for speed: in a minute or so.
 
-    python scripts/run.py configs/cifar10_minute.py --out runs/cifar10_minute
+    nrf run cifar10_minute --out runs/cifar10_minute
 
 A network in the manner of airbench94 (`nrf.models.Airbench`), with its recipe and a
 fifth of ResNet-18's operations. The original is right in 94 % of the test images after

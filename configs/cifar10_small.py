@@ -1,6 +1,6 @@
 """The paper's experiment on real CIFAR-10 without a GPU, on 12,000 images.
 
-    python scripts/run.py configs/cifar10_small.py --out runs/cifar10_small
+    nrf run cifar10_small --out runs/cifar10_small
 
 A plain CNN of three convolutions on 2x2 patches. Its gradients are smoother than a
 ResNet's and its accuracy lower, so that the radii are larger than the paper's: 1

@@ -1,6 +1,6 @@
 """The paper's experiment on 1,797 real images of digits, which scikit-learn carries.
 
-    python scripts/run.py configs/digits.py --out runs/digits
+    nrf run digits --out runs/digits
 
 Not the default: what the paper says holds here in part only. As measured on 2026-11-25
 (500 test images in an order that was another until 2026-11-28, three seeds, PGD of 40

@@ -1,6 +1,6 @@
 """The theory of robust maximum likelihood (section 4), on the paper's figure 4.
 
-    python scripts/theory.py configs/gaussian.py --out runs/gaussian
+    nrf run gaussian --out runs/gaussian
 
 Cost: 83 s on two cores of an AMD EPYC with nothing cached (jax 0.10.2, 2026-11-23).
 Result, by the same command: robust maximum likelihood of 5,000 samples has variances of

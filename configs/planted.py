@@ -1,6 +1,6 @@
 """The paper's effects where the right answers are known: features planted by hand.
 
-    python scripts/run.py configs/planted.py --out runs/planted
+    nrf run planted --out runs/planted
 
 `nrf/data/planted.py` has the images. Their right answers stand beside the results on
 the page; `python -m nrf.theory.planted` prints them. The robust network's weight decay

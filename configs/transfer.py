@@ -1,6 +1,6 @@
 """The paper's study of transferability (figures 3 and 13), all networks at full width.
 
-    python scripts/transfer.py configs/transfer.py --out runs/transfer
+    nrf run transfer --out runs/transfer
 
 A ResNet-50 is attacked; VGG-16, Inception-v3, ResNet-18, DenseNet-121 and another
 ResNet-50 are tested on these attacks, and trained on its D_det. The paper's settings

@@ -1,6 +1,6 @@
 """The study of transferability (figures 3 and 13), narrow networks on two CPU cores.
 
-    python scripts/transfer.py configs/transfer_small.py --out runs/transfer_small
+    nrf run transfer_small --out runs/transfer_small
 
 On 20,000 images of CIFAR-10, half for the source and half for the others. As in
 configs/cifar10_small.py, networks of few images need a larger push than the paper's 0.5
