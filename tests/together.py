@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -95,10 +96,16 @@ def launch(
     return ended
 
 
+# What Gloo, which carries collectives of CPUs, says of its connections. Its threads
+# write at the same time, so that lines may be mixed, but each of these parts is whole.
+_GLOO = re.compile(
+    r"(\[Gloo\] Rank | is connected to | peer ranks\. |"
+    r"Expected number of connected peer ranks is : |\d+)+"
+)
+
+
 def _without_gloo(text: str) -> str:
-    # It carries collectives of CPUs, and tells of its connections.
-    lines = [line for line in text.splitlines() if not line.startswith("[Gloo]")]
-    return "\n".join(lines)
+    return "\n".join(line for line in text.splitlines() if not _GLOO.fullmatch(line))
 
 
 def differences(one: Path, two: Path) -> dict[str, float]:
