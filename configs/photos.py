@@ -2,7 +2,7 @@
 
     nrf run photos --out runs/photos
 
-5 minutes from nothing on two cores of an AMD EPYC (jax 0.10.2, 2026-11-28).
+6 minutes from nothing on two cores of an AMD EPYC (jax 0.10.2, 2026-11-28).
 Accuracy / under AutoAttack at 0.5, mean of 5 seeds: D 73.0 / 10.6, adversarial training
 50.2 / 43.2, D_R 57.0 / 33.4, D_NR 65.3 / 7.8, D_rand 52.1, D_det 22.0.
 """

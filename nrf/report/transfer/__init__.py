@@ -81,11 +81,7 @@ def _missing(study: Results) -> Iterator[str]:
     yield from (f"rows of {name}" for name in sorted(known - rows))
     yield from (f"learner {name}" for name in sorted(map(str, rows - known)))
     for i, row in enumerate(study["rows"]):
-        taught = (
-            []
-            if row.get("network") == SOURCE
-            else ["right_on_D_det", "confusion_on_D_det"]
-        )
+        taught = [] if row.get("network") == SOURCE else _TAUGHT
         yield from (f"rows[{i}].{n}" for n in _COUNTS + taught if n not in row)
         if row.get("total") == 0:
             yield f"rows[{i}].total above 0"
